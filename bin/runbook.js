@@ -1,0 +1,10 @@
+#!/usr/bin/env node
+'use strict';
+// Old syntax on purpose: an old Node must get as far as the message.
+var wanted = [22, 12];
+var found = process.versions.node.split('.').map(Number);
+if (found[0] < wanted[0] || (found[0] === wanted[0] && found[1] < wanted[1])) {
+  process.stderr.write('runbook: needs Node ' + wanted.join('.') + ' or newer, found ' + process.versions.node + '\n');
+  process.exit(125);
+}
+require('../dist/main.cjs');

@@ -1,0 +1,53 @@
+// Bundles src/ into dist/ as CommonJS: one start-up file, and one chunk for each module that is imported
+// dynamically, so that a command loads only what it needs (esbuild itself splits only ES modules).
+import { build } from 'esbuild';
+import { readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
+
+const root = import.meta.dirname;
+const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
+const chunks = new Map([['main', 'src/main.ts']]);
+
+/** Turns each dynamic import into a require of a chunk of its own. */
+const splitDynamicImports = {
+  name: 'split-dynamic-imports',
+  setup(builder) {
+    builder.onResolve({ filter: /.*/ }, async (args) => {
+      if (args.kind !== 'dynamic-import' || args.pluginData === 'resolving') return undefined;
+      const { resolveDir, importer } = args;
+      const found = await builder.resolve(args.path, { kind: args.kind, resolveDir, importer, pluginData: 'resolving' });
+      if (found.errors.length > 0 || found.external) return found;
+      const file = path.relative(root, found.path);
+      const name = file.startsWith('src/')
+        ? file.slice(4).replaceAll('/', '-').replace(/\.ts$/, '')
+        : `lib-${args.path.replaceAll(/[^\w-]+/g, '-').replace(/^-/, '')}`;
+      if (!chunks.has(name)) chunks.set(name, file);
+      return { path: `./${name}.cjs`, external: true };
+    });
+  },
+};
+
+rmSync(path.join(root, 'dist'), { recursive: true, force: true });
+const built = new Set();
+for (let next = [...chunks]; next.length > 0; next = [...chunks].filter(([name]) => !built.has(name))) {
+  const entryPoints = next.map(([name, file]) => ({ in: path.join(root, file), out: name }));
+  await build({
+    absWorkingDir: root,
+    entryPoints,
+    outdir: 'dist',
+    outExtension: { '.js': '.cjs' },
+    bundle: true,
+    format: 'cjs',
+    platform: 'node',
+    target: 'node22.12',
+    minifySyntax: true,
+    minifyWhitespace: true,
+    keepNames: false,
+    legalComments: 'none',
+    logLevel: 'warning',
+    define: { VERSION: JSON.stringify(version), 'import.meta.url': 'importMetaUrl' },
+    banner: { js: "const importMetaUrl=require('node:url').pathToFileURL(__filename).href;" },
+    plugins: [splitDynamicImports],
+  });
+  for (const [name] of next) built.add(name);
+}

@@ -1,0 +1,61 @@
+/**
+ * Every way in which the program itself can fail, with what each door says of it. What is wrong with a
+ * document is no error but a diagnostic (runbook/diagnostic.ts), and how a script ended is an event.
+ */
+const errorTable = {
+  /** The command line or a request is wrong in itself. */
+  usage: { exitCode: 2, httpStatus: 400 },
+  /** A setting has a value that is not allowed, or two that contradict each other. */
+  invalid_setting: { exitCode: 125, httpStatus: 500 },
+  /** A file or folder that was named is not there. */
+  not_found: { exitCode: 125, httpStatus: 404 },
+  /** A file is there and cannot be read or written, or is of the wrong kind. */
+  unreadable: { exitCode: 125, httpStatus: 500 },
+  /** No token was given where one is needed. */
+  missing_token: { exitCode: 126, httpStatus: 401 },
+  /** A token was given and does not verify. */
+  invalid_token: { exitCode: 126, httpStatus: 401 },
+  /** The keys that verify a token cannot be had. */
+  jwks_fetch_error: { exitCode: 125, httpStatus: 503 },
+  /** The person ended a prompt. */
+  interrupted: { exitCode: 130, httpStatus: 499 },
+} as const;
+
+/** A stable, machine-readable name of a failure. */
+export type ErrorCode = keyof typeof errorTable;
+
+/** A failure that a person can do something about: a message, and the next step to take. */
+export class RunbookError extends Error {
+  readonly code: ErrorCode;
+  /** What to do next; a sentence. */
+  readonly hint: string | undefined;
+
+  constructor(code: ErrorCode, message: string, options: { hint?: string; cause?: unknown } = {}) {
+    super(message, { cause: options.cause });
+    this.name = 'RunbookError';
+    this.code = code;
+    this.hint = options.hint;
+  }
+}
+
+/** The exit code of the process for a failure of the program itself. */
+export function exitCodeOf(error: unknown): number {
+  return isRunbookError(error) ? errorTable[error.code].exitCode : 125;
+}
+
+/** Told by its code and not by its class: each chunk of the bundle has a class of its own. */
+export function isRunbookError(error: unknown): error is RunbookError {
+  return error instanceof Error && error.name === 'RunbookError' && Object.hasOwn(errorTable, String(Reflect.get(error, 'code')));
+}
+
+/** The message of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The `code` of a system error (`ENOENT` …), if it has one. */
+export function systemCode(error: unknown): string | undefined {
+  return error instanceof Error && typeof Reflect.get(error, 'code') === 'string'
+    ? String(Reflect.get(error, 'code'))
+    : undefined;
+}
