@@ -15,7 +15,12 @@ const splitDynamicImports = {
     builder.onResolve({ filter: /.*/ }, async (args) => {
       if (args.kind !== 'dynamic-import' || args.pluginData === 'resolving') return undefined;
       const { resolveDir, importer } = args;
-      const found = await builder.resolve(args.path, { kind: args.kind, resolveDir, importer, pluginData: 'resolving' });
+      const found = await builder.resolve(args.path, {
+        kind: args.kind,
+        resolveDir,
+        importer,
+        pluginData: 'resolving',
+      });
       if (found.errors.length > 0 || found.external) return found;
       const file = path.relative(root, found.path);
       const name = file.startsWith('src/')

@@ -45,7 +45,11 @@ export function exitCodeOf(error: unknown): number {
 
 /** Told by its code and not by its class: each chunk of the bundle has a class of its own. */
 export function isRunbookError(error: unknown): error is RunbookError {
-  return error instanceof Error && error.name === 'RunbookError' && Object.hasOwn(errorTable, String(Reflect.get(error, 'code')));
+  return (
+    error instanceof Error &&
+    error.name === 'RunbookError' &&
+    Object.hasOwn(errorTable, String(Reflect.get(error, 'code')))
+  );
 }
 
 /** The message of anything that was thrown. */
