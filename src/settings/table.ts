@@ -1,0 +1,259 @@
+import { keySetJson, keySetUrl, roleMapping } from './auth-kinds.ts';
+import { defaultExecutionDir, defaultRunbooksDir, defaultStateDir, type Host } from './defaults.ts';
+import { filePath, flag, type Kind, list, listOf, oneOf, text, wholeNumber } from './kinds.ts';
+
+/** One setting: how it is called, what it may be, what it is where nobody says. */
+export interface Setting {
+  readonly kind: Kind<unknown>;
+  /** As one would write it in the environment; without it, the setting has no value until somebody gives one. */
+  readonly default?: string | ((host: Host) => string);
+  /** How the documentation says the default, where `default` cannot. */
+  readonly defaultIs?: string;
+  /** Other names of the same setting. */
+  readonly aliases?: readonly string[];
+  /** Never shown; may also be given as a file, under the name with `_FILE`. */
+  readonly secret?: true;
+  /** Whether it may be a preference of the user, and under which key where that is not the name in kebab case. */
+  readonly preference?: true | string;
+  /** One line, for the documentation. */
+  readonly what: string;
+}
+
+/** setTimeout takes no more milliseconds than a signed 32-bit number holds. */
+const longestSeconds = 2_147_483;
+const mostBytes = 2 ** 30;
+
+const environmentKind: Kind<'local' | 'production'> = {
+  allowed: 'local; anything else means production',
+  parse: (given) => (given === 'local' ? 'local' : 'production'),
+};
+
+/** All settings of the program. One whose feature has not been built does not stand here. */
+export const settingsTable = {
+  ENVIRONMENT: {
+    kind: environmentKind,
+    default: 'production',
+    aliases: ['APP_ENV'],
+    what: "On a developer's machine, `local` turns some refusals into warnings",
+  },
+  RUNBOOKS_DIR: {
+    kind: filePath,
+    default: defaultRunbooksDir,
+    defaultIs: '`./samples/runbooks` where it exists, else `./runbooks`',
+    preference: true,
+    what: 'The library: the folder of runbooks',
+  },
+  RUNBOOK: { kind: filePath, what: 'The document that `validate` and `execute` take where none is named' },
+  EXECUTION_DIR: {
+    kind: filePath,
+    default: defaultExecutionDir,
+    defaultIs: "the system's temp folder",
+    preference: true,
+    what: 'Where the workspaces of runs are made',
+  },
+  MOUNT_DIR: {
+    kind: filePath,
+    what: "The host's path of what is mounted at `EXECUTION_DIR`; scripts see it as `RUNBOOK_EXEC_DIR_HOST`",
+  },
+  STATE_DIR: {
+    kind: filePath,
+    default: defaultStateDir,
+    defaultIs: '`$XDG_STATE_HOME/runbook`, else `~/.local/state/runbook`',
+    preference: true,
+    what: 'Records of runs, and the history of documents that cannot be written',
+  },
+  AUTH_PROVIDER: {
+    kind: oneOf('shared_secret', 'jwks'),
+    defaultIs: '`shared_secret` where `JWT_SECRET` is set, `jwks` where a key set is',
+    preference: true,
+    what: 'What verifies a token',
+  },
+  JWT_SECRET: {
+    kind: text,
+    aliases: ['AUTH_SHARED_SECRET'],
+    secret: true,
+    what: 'Signs and verifies tokens; at least 32 bytes, and none of the well-known examples',
+  },
+  JWT_SECRET_PREVIOUS: {
+    kind: text,
+    secret: true,
+    what: 'Still verifies while `JWT_SECRET` is being changed; never signs',
+  },
+  JWT_ALGORITHM: {
+    kind: listOf(
+      'HS256',
+      'HS384',
+      'HS512',
+      'RS256',
+      'RS384',
+      'RS512',
+      'PS256',
+      'PS384',
+      'PS512',
+      'ES256',
+      'ES384',
+      'ES512',
+      'EdDSA',
+      'Ed25519',
+    ),
+    defaultIs: '`HS256` with a shared secret, `RS256` with keys',
+    aliases: ['AUTH_ALGORITHMS'],
+    preference: true,
+    what: 'The signature algorithms that are accepted; HS ones for a shared secret, the others for keys',
+  },
+  JWT_ISSUER: {
+    kind: text,
+    defaultIs: '`dev-idp` with a shared secret',
+    aliases: ['AUTH_ISSUER', 'OIDC_ISSUER'],
+    preference: true,
+    what: 'What the `iss` of a token must be, exactly',
+  },
+  JWT_AUDIENCE: {
+    kind: text,
+    defaultIs: '`dev-api` with a shared secret',
+    aliases: ['AUTH_AUDIENCE', 'OIDC_AUDIENCE'],
+    preference: true,
+    what: 'What the `aud` of a token must contain',
+  },
+  JWT_TTL_MINUTES: {
+    kind: wholeNumber(1, 525_600),
+    default: '480',
+    preference: true,
+    what: 'How long the tokens that we issue are valid',
+  },
+  AUTH_JWKS_URL: {
+    kind: keySetUrl,
+    aliases: ['OIDC_JWKS_URI'],
+    preference: true,
+    what: 'Where the provider publishes its keys',
+  },
+  AUTH_JWKS_CACHE_SECONDS: {
+    kind: wholeNumber(1, 86_400),
+    default: '300',
+    preference: true,
+    what: 'How long fetched keys serve before they are fetched again',
+  },
+  AUTH_JWKS_STATIC: {
+    kind: keySetJson,
+    preference: true,
+    what: 'The keys themselves, for hosts without a network',
+  },
+  AUTH_ROLES_CLAIM: {
+    kind: text,
+    default: 'roles',
+    preference: true,
+    what: 'The claim that holds the roles; dots reach into nested claims',
+  },
+  AUTH_ROLE_MAPPING: {
+    kind: roleMapping,
+    default: '{}',
+    preference: true,
+    what: "Translates the provider's roles; where it names any, those that it does not name are dropped",
+  },
+  AUTH_DEFAULT_ROLES: {
+    kind: list,
+    default: '',
+    preference: true,
+    what: 'Roles that every holder of a valid token has',
+  },
+  AUTH_USER_ID_CLAIM: {
+    kind: text,
+    default: 'sub',
+    preference: true,
+    what: 'The claim that names the user; dots reach into nested claims',
+  },
+  AUTH_REQUIRE_EXP: {
+    kind: flag,
+    default: 'true',
+    preference: true,
+    what: 'Whether a token without an expiry is refused',
+  },
+  RUNBOOK_TOKEN_FILE: {
+    kind: filePath,
+    preference: 'token-file',
+    what: 'The file with the token of the command line: the bare token, or JSON with `access_token`',
+  },
+  SCRIPT_TIMEOUT_SECONDS: {
+    kind: wholeNumber(1, longestSeconds),
+    default: '600',
+    preference: true,
+    what: 'How long a script may run',
+  },
+  MAX_OUTPUT_SIZE_BYTES: {
+    kind: wholeNumber(0, mostBytes),
+    default: '10485760',
+    preference: true,
+    what: 'How much output is kept in the record of a run, per stream',
+  },
+  HISTORY_OUTPUT_BYTES: {
+    kind: wholeNumber(0, mostBytes),
+    default: '65536',
+    preference: true,
+    what: "How much output is kept in the document's history, per stream",
+  },
+  KILL_GRACE_SECONDS: {
+    kind: wholeNumber(0, longestSeconds),
+    default: '10',
+    preference: true,
+    what: 'The time between asking a script to end (TERM) and ending it (KILL)',
+  },
+  SANDBOX: {
+    kind: oneOf('auto', 'required', 'process', 'none'),
+    default: 'auto',
+    preference: true,
+    what: 'What separates a script from the host',
+  },
+  ENV_PASSTHROUGH: {
+    kind: {
+      allowed: 'a list with commas of names of variables, none of a secret setting',
+      parse: variableNames,
+    },
+    default: '',
+    preference: true,
+    what: 'Variables that every script gets besides those that its document declares',
+  },
+  OVERLAP: {
+    kind: oneOf('allow', 'reject'),
+    default: 'allow',
+    preference: true,
+    what: 'Whether a runbook may be started while it is running',
+  },
+} as const satisfies Record<string, Setting>;
+
+export type SettingName = keyof typeof settingsTable;
+
+/** The values of all settings, each with the type that the table gives it. */
+export type Settings = { readonly [Name in SettingName]: ValueOf<(typeof settingsTable)[Name]> };
+
+type ValueOf<S> = S extends { readonly kind: Kind<infer T> }
+  ? S extends { readonly default: unknown }
+    ? T
+    : T | undefined
+  : never;
+
+/** All names, in the table's order. */
+export const settingNames = Object.keys(settingsTable) as readonly SettingName[];
+
+/** The setting's row, without its particular types. */
+export function settingOf(name: SettingName): Setting {
+  return settingsTable[name];
+}
+
+/** The key under which a user's preferences hold the setting, if they may. */
+export function preferenceKeyOf(name: SettingName): string | undefined {
+  const { preference } = settingOf(name);
+  return preference === true ? name.toLowerCase().replaceAll('_', '-') : preference;
+}
+
+/** Every variable from which a secret of ours may come: names, aliases and their `_FILE` forms. */
+export const secretVariables: readonly string[] = settingNames
+  .filter((name) => settingOf(name).secret)
+  .flatMap((name) => [name, ...(settingOf(name).aliases ?? [])])
+  .flatMap((name) => [name, `${name}_FILE`]);
+
+function variableNames(given: string): readonly string[] | undefined {
+  const names = list.parse(given) ?? [];
+  return names.every((name) => /^[A-Za-z_]\w*$/.test(name) && !secretVariables.includes(name))
+    ? names
+    : undefined;
+}
