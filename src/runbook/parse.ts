@@ -77,9 +77,7 @@ export function parseRunbook(text: string): Parsed {
       inputs: files?.inputs ?? [],
       outputs: files?.outputs ?? [],
       claims: claims?.claims ?? [],
-      claimsReadable: !diagnostics.some(
-        ({ rule, severity }) => severity === 'error' && CLOSES_THE_DOOR.has(rule),
-      ),
+      claimsReadable: !diagnostics.some(closesTheDoor),
       execution: execution?.execution ?? defaultExecution,
       script,
     },
@@ -89,13 +87,12 @@ export function parseRunbook(text: string): Parsed {
   };
 }
 
-/** The rules after which nobody can tell who may run the document. */
-const CLOSES_THE_DOOR = new Set([
-  'claims/invalid',
-  'claims/no-block',
-  'structure/hidden-claims',
-  'structure/duplicate-section',
-]);
+/** Whether a finding leaves open who may run the document; then nobody may. */
+export function closesTheDoor({ rule, severity }: Diagnostic): boolean {
+  return severity === 'error' && DOOR_RULES.some((prefix) => rule.startsWith(prefix));
+}
+
+const DOOR_RULES = ['claims/', 'structure/hidden-claims', 'structure/duplicate-section', 'file/'];
 
 function collect<T extends { diagnostics: Diagnostic[] }>(into: Diagnostic[], result: T): T {
   into.push(...result.diagnostics);

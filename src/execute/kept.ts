@@ -1,0 +1,100 @@
+import { printable } from '../runbook/history.ts';
+
+/** The beginning and the end of a stream whose middle may be gone. */
+export interface Kept {
+  readonly head: Uint8Array;
+  readonly tail: Uint8Array;
+  /** How many bytes stood between them. */
+  readonly missingBytes: number;
+}
+
+/**
+ * Keeps the first and the last half of a stream, at most `limitBytes` together; memory stays within that and
+ * one chunk.
+ */
+export function keepEnds(limitBytes: number): { add: (chunk: Uint8Array) => void; kept: () => Kept } {
+  const headLimit = Math.ceil(limitBytes / 2);
+  const tailLimit = limitBytes - headLimit;
+  const head: Uint8Array[] = [];
+  const tail: Uint8Array[] = [];
+  let headBytes = 0;
+  let tailBytes = 0;
+  let missingBytes = 0;
+  return {
+    add(chunk) {
+      const first = chunk.subarray(0, headLimit - headBytes);
+      const rest = chunk.subarray(first.length);
+      // A copy, because a small view would keep the whole buffer that the stream reads into.
+      if (first.length > 0) head.push(Uint8Array.from(first));
+      headBytes += first.length;
+      const last = rest.length > tailLimit ? rest.subarray(rest.length - tailLimit) : rest;
+      missingBytes += rest.length - last.length;
+      if (last.length > 0) tail.push(Uint8Array.from(last));
+      tailBytes += last.length;
+      while (tailBytes > tailLimit) {
+        const oldest = tail[0]!;
+        const surplus = Math.min(oldest.length, tailBytes - tailLimit);
+        if (surplus === oldest.length) tail.shift();
+        else tail[0] = oldest.subarray(surplus);
+        tailBytes -= surplus;
+        missingBytes += surplus;
+      }
+    },
+    kept: () => ({ head: Buffer.concat(head), tail: Buffer.concat(tail), missingBytes }),
+  };
+}
+
+/**
+ * What was kept of a stream as a document can hold it, at most `limitBytes` and one line that says how much is
+ * missing. Of text the count is exact; of bytes that are none, what stands for them is counted.
+ */
+export function boundedText({ head, tail, missingBytes }: Kept, limitBytes: number): Uint8Array {
+  const half = Math.ceil(limitBytes / 2);
+  const whole = missingBytes === 0 ? textOf(Buffer.concat([head, tail])) : undefined;
+  if (whole && whole.length <= limitBytes) return whole;
+  // A character that was cut in two is missing, not broken.
+  const rawHead = cutEnd(head, incompleteStart(head));
+  const rawTail = cutStart(tail, 0);
+  const headText = whole ?? textOf(rawHead);
+  const tailText = whole ?? textOf(rawTail);
+  const first = cutEnd(headText, half);
+  const last = cutStart(tailText, Math.max(0, tailText.length - (limitBytes - half)));
+  const cut = whole ? whole.length : headText.length + tailText.length;
+  const trimmed = whole ? 0 : head.length - rawHead.length + (tail.length - rawTail.length);
+  const missing = missingBytes + trimmed + cut - first.length - last.length;
+  const lineEnd = first.at(-1) === 0x0a || first.length === 0 ? '' : '\n';
+  return Buffer.concat([first, Buffer.from(`${lineEnd}[… ${missing} bytes left out …]\n`), last]);
+}
+
+function textOf(bytes: Uint8Array): Uint8Array {
+  return Buffer.from(printable(bytes));
+}
+
+/** Where an incomplete UTF-8 character at the end begins; the length where there is none. */
+function incompleteStart(bytes: Uint8Array): number {
+  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
+    const byte = bytes[bytes.length - back]!;
+    if (isContinuation(byte)) continue;
+    const wanted = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
+    return wanted > back ? bytes.length - back : bytes.length;
+  }
+  return bytes.length;
+}
+
+function isContinuation(byte: number | undefined): boolean {
+  return byte !== undefined && (byte & 0xc0) === 0x80;
+}
+
+/** At most `limit` bytes from the start, ending between two characters. */
+function cutEnd(bytes: Uint8Array, limit: number): Uint8Array {
+  let end = Math.min(limit, bytes.length);
+  while (end < bytes.length && end > 0 && isContinuation(bytes[end])) end--;
+  return bytes.subarray(0, end);
+}
+
+/** From `start` or the next character's beginning. */
+function cutStart(bytes: Uint8Array, start: number): Uint8Array {
+  let from = start;
+  while (from < bytes.length && from < start + 3 && isContinuation(bytes[from])) from++;
+  return bytes.subarray(from);
+}

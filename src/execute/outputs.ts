@@ -1,0 +1,210 @@
+import { constants } from 'node:fs';
+import { copyFile, mkdir, open, readdir, rename, unlink, type FileHandle } from 'node:fs/promises';
+import path from 'node:path';
+import { messageOf, systemCode } from '../errors.ts';
+import type { NoticeEvent } from './events.ts';
+
+const MAX_FILES = 10_000;
+const MAX_DEPTH = 32;
+const MAX_TOTAL_BYTES = 4 * 1024 ** 3;
+const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+const FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+/** A folder that is held open; its path serves where the system cannot look names up in an open folder. */
+interface Folder {
+  readonly handle: FileHandle;
+  readonly path: string;
+}
+
+interface Copying {
+  files: number;
+  bytes: number;
+  readonly device: number;
+  readonly notices: NoticeEvent[];
+}
+
+/**
+ * Copies what the script left at its declared outputs back beside the document, each file replaced atomically.
+ * The script chose what stands there, so nothing is taken on trust: no link is followed on either side, only
+ * regular files with one name are copied, and each folder is held open while its entries are looked up in it.
+ *
+ * @returns a notice for each thing that was not copied, and why
+ */
+export async function collectOutputs(
+  outputs: readonly string[],
+  workspace: string,
+  runbookFolder: string,
+): Promise<NoticeEvent[]> {
+  const notices: NoticeEvent[] = [];
+  const from = await openFolder(workspace);
+  const to = await openFolder(runbookFolder);
+  try {
+    const copying: Copying = { files: 0, bytes: 0, device: (await from.handle.stat()).dev, notices };
+    for (const output of outputs) {
+      try {
+        await collect(output.split('/'), from, to, output, 0, copying);
+      } catch (error) {
+        if (systemCode(error) !== 'ENOENT') notices.push(refusal(output, reasonOf(error)));
+      }
+    }
+  } finally {
+    await from.handle.close();
+    await to.handle.close();
+  }
+  return notices;
+}
+
+function refusal(output: string, reason: string): NoticeEvent {
+  return {
+    type: 'notice',
+    severity: 'warning',
+    code: 'files/output-refused',
+    message: `Output ${output} was not copied: ${reason}`,
+  };
+}
+
+function reasonOf(error: unknown): string {
+  const reasons: Record<string, string> = {
+    ELOOP: 'a link stands in its place',
+    ENOTDIR: 'a link or a file stands where a folder was expected',
+    ENXIO: 'it is no regular file',
+    EACCES: 'permission denied',
+    EROFS: "the runbook's folder is read-only",
+    ENOSPC: 'the disk is full',
+  };
+  return reasons[systemCode(error) ?? ''] ?? messageOf(error);
+}
+
+/** Walks down the declared path, one folder at a time on both sides. */
+async function collect(
+  [name, ...rest]: readonly string[],
+  from: Folder,
+  to: Folder,
+  shown: string,
+  depth: number,
+  copying: Copying,
+): Promise<void> {
+  if (name === undefined) return;
+  if (depth > MAX_DEPTH) throw new Error(`it is nested deeper than ${MAX_DEPTH} folders`);
+  if (rest.length === 0) return copyEntry(name, from, to, shown, depth, copying);
+  await inFolder(name, from, to, (source, target) =>
+    collect(rest, source, target, shown, depth + 1, copying),
+  );
+}
+
+async function inFolder(
+  name: string,
+  from: Folder,
+  to: Folder,
+  work: (source: Folder, target: Folder) => Promise<void>,
+): Promise<void> {
+  const source = await openFolder(entryOf(from, name));
+  try {
+    await mkdir(entryOf(to, name)).catch((error: unknown) => {
+      if (systemCode(error) !== 'EEXIST') throw error;
+    });
+    const target = await openFolder(entryOf(to, name));
+    try {
+      await work(source, target);
+    } finally {
+      await target.handle.close();
+    }
+  } finally {
+    await source.handle.close();
+  }
+}
+
+async function copyEntry(
+  name: string,
+  from: Folder,
+  to: Folder,
+  shown: string,
+  depth: number,
+  copying: Copying,
+): Promise<void> {
+  const source = await open(entryOf(from, name), FILE);
+  try {
+    const info = await source.stat();
+    if (info.isDirectory()) {
+      await inFolder(name, from, to, (folder, target) =>
+        copyFolder(folder, target, shown, depth + 1, copying),
+      );
+      return;
+    }
+    if (!info.isFile()) throw new Error('it is no regular file');
+    if (info.nlink !== 1) throw new Error('it has a second name elsewhere');
+    if (info.dev !== copying.device) throw new Error('it lies on another device');
+    if (++copying.files > MAX_FILES) throw new Error(`there are more than ${MAX_FILES} files`);
+    copying.bytes += info.size;
+    if (copying.bytes > MAX_TOTAL_BYTES)
+      throw new Error(`the outputs are larger than ${MAX_TOTAL_BYTES} bytes`);
+    await replaceFile(source, entryOf(from, name), to, name, (info.mode & 0o100) === 0 ? 0o644 : 0o755);
+  } finally {
+    await source.close();
+  }
+}
+
+/** What a declared folder may not bring in: hidden files and documents. */
+async function copyFolder(
+  from: Folder,
+  to: Folder,
+  shown: string,
+  depth: number,
+  copying: Copying,
+): Promise<void> {
+  for (const name of await readdir(pathOf(from.handle, from.path))) {
+    const label = `${shown}/${name}`;
+    try {
+      if (name.startsWith('.')) throw new Error('hidden files are not copied');
+      if (/\.md$/i.test(name)) throw new Error('a runbook never rewrites a runbook');
+      if (depth > MAX_DEPTH) throw new Error(`it is nested deeper than ${MAX_DEPTH} folders`);
+      await copyEntry(name, from, to, label, depth, copying);
+    } catch (error) {
+      copying.notices.push(refusal(label, reasonOf(error)));
+      if (copying.files > MAX_FILES || copying.bytes > MAX_TOTAL_BYTES) return;
+    }
+  }
+}
+
+async function replaceFile(
+  source: FileHandle,
+  sourcePath: string,
+  to: Folder,
+  name: string,
+  mode: number,
+): Promise<void> {
+  const temporary = entryOf(to, `.${name}.${process.pid}.${Date.now()}.runbook-new`);
+  try {
+    await copyFile(
+      pathOf(source, sourcePath),
+      temporary,
+      constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL,
+    );
+    const copy = await open(temporary, constants.O_RDWR | constants.O_NOFOLLOW);
+    try {
+      await copy.chmod(mode);
+    } finally {
+      await copy.close();
+    }
+    await rename(temporary, entryOf(to, name));
+  } catch (error) {
+    await unlink(temporary).catch(() => undefined);
+    throw error;
+  }
+}
+
+async function openFolder(folder: string): Promise<Folder> {
+  return { handle: await open(folder, FOLDER), path: folder };
+}
+
+function entryOf(folder: Folder, name: string): string {
+  return path.join(pathOf(folder.handle, folder.path), name);
+}
+
+/**
+ * The open file itself, whatever its name stands for by now. Only Linux can do this; elsewhere the name is used
+ * again, and a script that outlives its run could swap what stands there.
+ */
+function pathOf(handle: FileHandle, fallback: string): string {
+  return process.platform === 'linux' ? `/proc/self/fd/${handle.fd}` : fallback;
+}

@@ -1,0 +1,21 @@
+import { createHash } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { takeSoleLease, type Lease } from './lease.ts';
+
+/**
+ * Sees to it that a document is not run twice at the same time.
+ *
+ * @param folder where leases are kept; undefined where runs may overlap
+ * @returns undefined where another run of the document is going on
+ */
+export async function takeSoleRun(
+  realPath: string,
+  runId: string,
+  folder: string | undefined,
+): Promise<Lease | undefined> {
+  if (folder === undefined) return { release: () => Promise.resolve() };
+  const own = path.join(folder, createHash('sha256').update(realPath).digest('hex').slice(0, 32));
+  await mkdir(own, { recursive: true, mode: 0o700 });
+  return takeSoleLease(own, runId);
+}

@@ -1,0 +1,246 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { readdirSync, readFileSync, closeSync } from 'node:fs';
+import os from 'node:os';
+import type { Readable } from 'node:stream';
+import type { OutputEvent, StreamName } from './events.ts';
+import { closeWriters, openPipes } from './pipes.ts';
+
+export interface ProcessOptions {
+  /** The program, its arguments, and the script's path last. */
+  readonly command: readonly [string, ...string[]];
+  readonly workingDirectory: string;
+  readonly environment: Readonly<Record<string, string>>;
+  /** A private folder for what only lives while the process starts. */
+  readonly folder: string;
+  readonly timeoutSeconds: number;
+  /** From TERM to KILL. */
+  readonly graceSeconds: number;
+  /** Aborted with the signal that asked for it, the script is given time to end. */
+  readonly cancel: AbortSignal;
+  /** Aborted, the script is killed at once. */
+  readonly kill: AbortSignal;
+}
+
+export interface ProcessResult {
+  /** The script's own code, or 128 and the number of the signal that ended it. */
+  readonly exitCode: number;
+  readonly ending: 'exited' | 'timed_out' | 'cancelled';
+  readonly durationMs: number;
+}
+
+/** Read ahead of a slow consumer at most this much, then let the script wait. */
+const MAX_QUEUED_BYTES = 1024 * 1024;
+
+/**
+ * What the script itself has written when it ends is in the pipe, and a pipe holds at most this much. Only a
+ * process that survived it can make more come, or make us wait for the pipe's end; it may not hold the run open.
+ */
+const MAX_PIPE_BYTES = 1024 * 1024;
+const MAX_DRAIN_WAIT_MS = 2000;
+
+/**
+ * Runs a script in a session of its own and yields its output as it comes. Whatever happens to the consumer,
+ * the script's process group is gone and its output is closed when this ends.
+ *
+ * @throws the system's error where the process cannot be started
+ */
+export async function* runProcess(options: ProcessOptions): AsyncGenerator<OutputEvent, ProcessResult> {
+  const pipes = await openPipes(options.folder, ['stdout', 'stderr']);
+  const started = performance.now();
+  const queue = outputQueue([
+    ['stdout', pipes[0].reader],
+    ['stderr', pipes[1].reader],
+  ]);
+  closeInheritedDescriptors(pipes.map(({ writeDescriptor }) => writeDescriptor));
+  const child = spawnPrivately(options, [pipes[0].writeDescriptor, pipes[1].writeDescriptor]);
+  const exit = exitOf(child);
+  await closeWriters(pipes);
+  const stop = stopper(child, options);
+  void exit.then(() => {
+    // The group is the script's alone; what it left behind in it goes now. Output may still be in the pipes.
+    signalGroup(child, 'SIGKILL');
+    queue.drain();
+  }, queue.close);
+  try {
+    yield* queue.events();
+    const { code, signal } = await exit;
+    return {
+      exitCode: code ?? 128 + (signal ? os.constants.signals[signal] : 0),
+      ending: stop.ending(),
+      durationMs: performance.now() - started,
+    };
+  } finally {
+    stop.dispose();
+    signalGroup(child, 'SIGKILL');
+    queue.close();
+    await exit.catch(() => undefined);
+  }
+}
+
+function spawnPrivately(options: ProcessOptions, output: readonly [number, number]): ChildProcess {
+  const [program, ...args] = options.command;
+  const umask = process.umask(0o077);
+  try {
+    return spawn(program, args, {
+      cwd: options.workingDirectory,
+      env: { ...options.environment },
+      stdio: ['ignore', ...output],
+      detached: true,
+    });
+  } finally {
+    process.umask(umask);
+  }
+}
+
+/**
+ * Closes what our own parent left open: a child inherits such descriptors, and with them files that it never
+ * declared. Node's own are marked close-on-exec.
+ */
+function closeInheritedDescriptors(except: readonly number[]): void {
+  const CLOSE_ON_EXEC = 0o2000000;
+  for (const name of listDescriptors()) {
+    const descriptor = Number(name);
+    if (descriptor <= 2 || except.includes(descriptor)) continue;
+    try {
+      const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${name}`, 'latin1'))?.[1];
+      if (flags !== undefined && (Number.parseInt(flags, 8) & CLOSE_ON_EXEC) === 0) closeSync(descriptor);
+    } catch {
+      // It was the descriptor of the listing itself, gone by now.
+    }
+  }
+}
+
+function listDescriptors(): string[] {
+  try {
+    return readdirSync('/proc/self/fd');
+  } catch {
+    return [];
+  }
+}
+
+function exitOf(child: ChildProcess): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code, signal) => resolve({ code, signal }));
+  });
+}
+
+function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, signal);
+  } catch {
+    // Nobody is left in the group.
+  }
+}
+
+/** Ends the script when its time is up or somebody asks for it: politely first, then for good. */
+function stopper(
+  child: ChildProcess,
+  options: ProcessOptions,
+): { ending: () => ProcessResult['ending']; dispose: () => void } {
+  const AFTER_INTERRUPT_SECONDS = 5;
+  let ending: ProcessResult['ending'] = 'exited';
+  let timer = setTimeout(
+    () => {
+      ending = 'timed_out';
+      step(['SIGTERM', 'SIGKILL'], [options.graceSeconds]);
+    },
+    Math.min(options.timeoutSeconds * 1000, MAX_TIMER_MS),
+  );
+  const step = ([signal, ...signals]: NodeJS.Signals[], [wait, ...waits]: number[]): void => {
+    clearTimeout(timer);
+    if (signal) signalGroup(child, signal);
+    if (wait !== undefined) timer = setTimeout(() => step(signals, waits), wait * 1000);
+  };
+  const cancel = (): void => {
+    if (ending !== 'exited') return;
+    ending = 'cancelled';
+    if (options.cancel.reason === 'SIGINT') {
+      step(['SIGINT', 'SIGTERM', 'SIGKILL'], [options.graceSeconds, AFTER_INTERRUPT_SECONDS]);
+    } else step(['SIGTERM', 'SIGKILL'], [options.graceSeconds]);
+  };
+  const kill = (): void => {
+    if (ending === 'exited') ending = 'cancelled';
+    step(['SIGKILL'], []);
+  };
+  if (options.cancel.aborted) cancel();
+  if (options.kill.aborted) kill();
+  options.cancel.addEventListener('abort', cancel);
+  options.kill.addEventListener('abort', kill);
+  return {
+    ending: () => ending,
+    dispose: () => {
+      clearTimeout(timer);
+      options.cancel.removeEventListener('abort', cancel);
+      options.kill.removeEventListener('abort', kill);
+    },
+  };
+}
+
+/** The longest that a timer takes; a longer one would fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+interface OutputQueue {
+  readonly events: () => AsyncGenerator<OutputEvent, void>;
+  /** Tells that the script has ended: what it wrote is still read, and then no more. */
+  readonly drain: () => void;
+  readonly close: () => void;
+}
+
+/** Merges the two streams in order of arrival, and stops reading while the consumer is behind. */
+function outputQueue(streams: readonly (readonly [StreamName, Readable])[]): OutputQueue {
+  const queued: OutputEvent[] = [];
+  let queuedBytes = 0;
+  let open = streams.length;
+  let draining = false;
+  let waitLeftMs = MAX_DRAIN_WAIT_MS;
+  let wake = (): void => undefined;
+  const close = (): void => {
+    for (const [, reader] of streams) reader.destroy();
+  };
+  for (const [stream, reader] of streams) {
+    let offset = 0;
+    let drainedBytes = 0;
+    reader.on('data', (data: Uint8Array) => {
+      if (draining && (drainedBytes += data.length) > MAX_PIPE_BYTES) reader.destroy();
+      queued.push({ type: 'output', stream, data, offset });
+      offset += data.length;
+      queuedBytes += data.length;
+      if (queuedBytes > MAX_QUEUED_BYTES) for (const [, other] of streams) other.pause();
+      wake();
+    });
+    // An error of the pipe ends it; what was read stays.
+    reader.on('error', () => reader.destroy());
+    reader.once('close', () => {
+      open--;
+      wake();
+    });
+  }
+  /** Only our own waiting counts against a survivor: a consumer that is slow must not cost output. */
+  const waitForMore = async (): Promise<void> => {
+    const since = performance.now();
+    const timer = draining ? setTimeout(close, waitLeftMs) : undefined;
+    await new Promise<void>((resolve) => (wake = resolve));
+    clearTimeout(timer);
+    if (timer) waitLeftMs = Math.max(0, waitLeftMs - (performance.now() - since));
+  };
+  return {
+    async *events() {
+      for (;;) {
+        const event = queued.shift();
+        if (event) {
+          queuedBytes -= event.data.length;
+          if (queuedBytes <= MAX_QUEUED_BYTES / 2) for (const [, reader] of streams) reader.resume();
+          yield event;
+        } else if (open === 0) return;
+        else await waitForMore();
+      }
+    },
+    drain: () => {
+      draining = true;
+      wake();
+    },
+    close,
+  };
+}

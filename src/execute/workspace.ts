@@ -1,0 +1,165 @@
+import { constants } from 'node:fs';
+import { access, chmod, cp, lstat, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { RunbookError, messageOf } from '../errors.ts';
+import type { Runbook } from '../runbook/model.ts';
+import { isHeld, takeLease } from './lease.ts';
+
+/** The private folders of one run; nothing of them is left when it ends. */
+export interface Workspace {
+  /** What holds the others. */
+  readonly root: string;
+  /** The script's working directory: its inputs stand in it at their own relative paths. */
+  readonly directory: string;
+  readonly scriptFile: string;
+  readonly home: string;
+  readonly temporary: string;
+  /** The file that the script may write `KEY=value` lines to. */
+  readonly outputFile: string;
+  readonly remove: () => Promise<void>;
+}
+
+const PREFIX = 'runbook-';
+
+export interface WorkspaceInput {
+  /** EXECUTION_DIR, else the system's temp folder is used. */
+  readonly parent: string | undefined;
+  readonly runbook: Runbook;
+  readonly runbookFolder: string;
+  /** The runner's own home, for the paths that the document declares under `~`. */
+  readonly realHome: string;
+}
+
+/**
+ * Makes a run's folders, with the script and the declared inputs in them, and removes what crashed runs left.
+ *
+ * @throws RunbookError `unreadable` where there is no room or no permission
+ */
+export async function makeWorkspace(input: WorkspaceInput): Promise<Workspace> {
+  const parent = workspaceParent(input.parent);
+  await removeLeftovers(parent);
+  const root = await makeRoot(parent);
+  const lease = await takeLease(path.join(root, LEASE));
+  const workspace: Workspace = {
+    root,
+    directory: path.join(root, 'workspace'),
+    scriptFile: path.join(root, 'workspace', '.runbook-script'),
+    home: path.join(root, 'home'),
+    temporary: path.join(root, 'tmp'),
+    outputFile: path.join(root, 'tmp', '.runbook-output'),
+    remove: async () => {
+      await lease.release();
+      await removeTree(root);
+    },
+  };
+  try {
+    for (const folder of [workspace.directory, workspace.home, workspace.temporary])
+      await mkdir(folder, { mode: 0o700 });
+    await writeFile(workspace.outputFile, '', { mode: 0o600 });
+    await writeFile(workspace.scriptFile, input.runbook.script?.text ?? '', { mode: 0o700, flag: 'wx' });
+    await placeInputs(input, workspace.directory);
+    await placeHomeLinks(input, workspace.home);
+    return workspace;
+  } catch (error) {
+    await workspace.remove();
+    throw new RunbookError(
+      'unreadable',
+      `The workspace in ${parent} cannot be prepared: ${messageOf(error)}`,
+      {
+        hint: 'Check free space and permissions, or set EXECUTION_DIR to another folder.',
+        cause: error,
+      },
+    );
+  }
+}
+
+const LEASE = 'lease';
+
+/** Where workspaces are made. */
+export function workspaceParent(executionFolder: string | undefined): string {
+  return executionFolder ?? os.tmpdir();
+}
+
+async function makeRoot(parent: string): Promise<string> {
+  try {
+    return await mkdtemp(path.join(parent, PREFIX));
+  } catch (error) {
+    throw new RunbookError('unreadable', `No workspace can be made in ${parent}: ${messageOf(error)}`, {
+      hint: 'Set EXECUTION_DIR to a folder that you may write to.',
+      cause: error,
+    });
+  }
+}
+
+/** A run that was killed could not clean up; its lease tells that nobody is in there any more. */
+async function removeLeftovers(parent: string): Promise<void> {
+  const names = await readdir(parent).catch(() => []);
+  for (const name of names.filter((candidate) => candidate.startsWith(PREFIX))) {
+    const root = path.join(parent, name);
+    const info = await lstat(root).catch(() => undefined);
+    const isOurs = info?.isDirectory() && (process.getuid === undefined || info.uid === process.getuid());
+    // Between its making and its lease a folder is bare for a moment.
+    const isNew = info !== undefined && Date.now() - info.mtimeMs < 5000;
+    if (!isOurs || (isNew && !(await exists(path.join(root, LEASE))))) continue;
+    if (!(await isHeld(path.join(root, LEASE)))) await removeTree(root).catch(() => undefined);
+  }
+}
+
+/** A script may take away its own folders' permissions; that must not keep them here. */
+async function removeTree(root: string): Promise<void> {
+  try {
+    await rm(root, { recursive: true, force: true });
+  } catch {
+    await makeWritable(root);
+    await rm(root, { recursive: true, force: true });
+  }
+}
+
+async function makeWritable(folder: string): Promise<void> {
+  await chmod(folder, 0o700);
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    if (entry.isDirectory()) await makeWritable(path.join(folder, entry.name));
+  }
+}
+
+async function placeInputs({ runbook, runbookFolder }: WorkspaceInput, directory: string): Promise<void> {
+  for (const { path: relative } of runbook.inputs) {
+    const target = path.join(directory, relative);
+    await mkdir(path.dirname(target), { recursive: true, mode: 0o700 });
+    await cp(path.join(runbookFolder, relative), target, {
+      recursive: true,
+      verbatimSymlinks: true,
+      mode: constants.COPYFILE_FICLONE,
+      // The input itself may be a link to a file beside it; links inside a folder stay what they are.
+      dereference: (await lstat(path.join(runbookFolder, relative))).isSymbolicLink(),
+    });
+  }
+  for (const { path: relative } of runbook.outputs) {
+    await mkdir(path.dirname(path.join(directory, relative)), { recursive: true, mode: 0o700 });
+  }
+  for (const { path: relative } of runbook.inputs) {
+    const short = path.join(directory, path.basename(relative));
+    const isFree =
+      !(await exists(short)) && !runbook.outputs.some((output) => output.path === path.basename(relative));
+    if (isFree) await symlink(relative, short);
+  }
+}
+
+/** Declared paths under the real home stand at the same place in the private one. */
+async function placeHomeLinks({ runbook, realHome }: WorkspaceInput, home: string): Promise<void> {
+  for (const declared of runbook.execution.read) {
+    if (!declared.startsWith('~/')) continue;
+    const link = path.join(home, declared.slice(2));
+    if (!(await exists(path.join(realHome, declared.slice(2))))) continue;
+    await mkdir(path.dirname(link), { recursive: true, mode: 0o700 });
+    await symlink(path.join(realHome, declared.slice(2)), link);
+  }
+}
+
+function exists(file: string): Promise<boolean> {
+  return access(file).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,176 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { mkdir, open, readdir, readFile, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
+import path from 'node:path';
+import { messageOf, systemCode } from '../errors.ts';
+import { historyReader, type HistoryEntry } from '../runbook/history.ts';
+import { readHistory, type RunbookDocument } from './document.ts';
+
+export type HistoryTarget = Pick<RunbookDocument, 'path' | 'realPath' | 'historyStart'> & {
+  /** The document's first heading as it was written when it was read. */
+  readonly heading: string;
+};
+
+/** Where an entry went. */
+export type Written =
+  { readonly to: 'document' } | { readonly to: 'state'; readonly file: string; readonly reason: string };
+
+/**
+ * Appends an entry to a document with one write, so that entries of runs at the same time stand one behind the
+ * other, whole. Nothing above is touched. Where the document cannot take it, the entry waits in the state folder.
+ *
+ * @param entry text as `formatEntry` makes it
+ * @throws the system's error where neither place can take it
+ */
+export async function writeHistory(
+  target: HistoryTarget,
+  entry: string,
+  stateFolder: string,
+): Promise<Written> {
+  let reason: string;
+  try {
+    await appendToDocument(target, entry);
+    return { to: 'document' };
+  } catch (error) {
+    reason = reasonOf(error);
+  }
+  const folder = path.join(stateFolder, 'history');
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const file = path.join(folder, `${keyOf(target.realPath)}.md`);
+  const handle = await open(
+    file,
+    constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW,
+    0o600,
+  );
+  try {
+    await appendWhole(handle, Buffer.from(entry));
+  } finally {
+    await handle.close();
+  }
+  return { to: 'state', file, reason };
+}
+
+/** An editor saves by putting a new file in the old one's place; then the entry goes into the new one. */
+const MAX_REPLACEMENTS = 5;
+
+async function appendToDocument(target: HistoryTarget, entry: string): Promise<void> {
+  for (let attempt = 0; ; attempt++) {
+    const handle = await open(
+      target.realPath,
+      constants.O_RDWR | constants.O_APPEND | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+    );
+    try {
+      const info = await handle.stat();
+      if (target.historyStart === undefined) throw new Error('it has no History section');
+      if (!info.isFile()) throw new Error('it is no regular file any more');
+      if (!(await beginsWith(handle, target.heading))) throw new Error('another document stands there now');
+      await appendWhole(
+        handle,
+        Buffer.from(`${(await endsInNewline(handle, info.size)) ? '' : '\n'}${entry}`),
+      );
+      const now = await stat(target.realPath).catch(() => undefined);
+      if (now?.ino === info.ino && now.dev === info.dev) return;
+    } finally {
+      await handle.close();
+    }
+    if (attempt === MAX_REPLACEMENTS) throw new Error('it is being replaced again and again');
+  }
+}
+
+async function beginsWith(handle: FileHandle, heading: string): Promise<boolean> {
+  const length = Buffer.byteLength(heading) + 1024;
+  const { bytesRead, buffer } = await handle.read(Buffer.alloc(length), 0, length, 0);
+  return firstLine(buffer.toString('utf8', 0, bytesRead)) === heading;
+}
+
+/** The first line with something on it: what a document is known by. */
+export function firstLine(text: string): string {
+  return /^[\s\uFEFF]*([^\r\n]*)/.exec(text)?.[1]?.trimEnd() ?? '';
+}
+
+async function endsInNewline(handle: FileHandle, size: number): Promise<boolean> {
+  if (size === 0) return true;
+  const { buffer } = await handle.read(Buffer.alloc(1), 0, 1, size - 1);
+  return buffer[0] === 0x0a;
+}
+
+/** One write; what a full disk took only in part is cut off again, if nobody has written behind it. */
+async function appendWhole(handle: FileHandle, bytes: Buffer): Promise<void> {
+  const before = (await handle.stat()).size;
+  const { bytesWritten } = await handle.write(bytes);
+  if (bytesWritten === bytes.length) return;
+  const after = (await handle.stat()).size;
+  if (after === before + bytesWritten) await handle.truncate(before);
+  throw new Error('the disk is full');
+}
+
+function reasonOf(error: unknown): string {
+  const reasons: Record<string, string> = {
+    EACCES: 'it is read-only for this user',
+    EPERM: 'it is read-only for this user',
+    EROFS: 'it is on a read-only file system',
+    ENOENT: 'it is gone',
+    ENOSPC: 'the disk is full',
+    EDQUOT: 'the disk quota is used up',
+    ELOOP: 'a link stands in its place now',
+  };
+  return reasons[systemCode(error) ?? ''] ?? messageOf(error);
+}
+
+/** Entries of a document wait under a name made of its real path. */
+function keyOf(realPath: string): string {
+  return createHash('sha256').update(realPath).digest('hex').slice(0, 32);
+}
+
+/**
+ * The whole record of a document: what stands in it, and what waits for it in the state folder, oldest first.
+ *
+ * @throws RunbookError where the document cannot be read
+ */
+export async function wholeHistory(
+  document: Pick<RunbookDocument, 'path' | 'realPath' | 'historyStart'>,
+  stateFolder: string,
+): Promise<HistoryEntry[]> {
+  const entries = await readHistory(document);
+  const waiting = (
+    await Promise.all((await waitingFiles(document.realPath, stateFolder)).map(readEntries))
+  ).flat();
+  if (waiting.length === 0) return entries;
+  return [...entries, ...waiting].toSorted((a, b) => a.time.localeCompare(b.time));
+}
+
+async function readEntries(file: string): Promise<HistoryEntry[]> {
+  const entries: HistoryEntry[] = [];
+  const reader = historyReader((entry) => entries.push(entry));
+  for (const line of (await readFile(file, 'utf8')).split('\n')) reader.line(line);
+  reader.end();
+  return entries;
+}
+
+async function waitingFiles(realPath: string, stateFolder: string): Promise<string[]> {
+  const folder = path.join(stateFolder, 'history');
+  const names = await readdir(folder).catch(() => []);
+  return names
+    .filter((name) => name.startsWith(keyOf(realPath)))
+    .toSorted()
+    .map((name) => path.join(folder, name));
+}
+
+/**
+ * Moves the entries that wait for a document into it.
+ *
+ * @returns how many there were
+ * @throws the system's error where the document still cannot take them; then they go on waiting
+ */
+export async function applyHistory(target: HistoryTarget, stateFolder: string): Promise<number> {
+  let count = 0;
+  for (const file of await waitingFiles(target.realPath, stateFolder)) {
+    // Taken aside first: a run that ends now starts a new file and loses nothing.
+    const taken = file.endsWith('.md') ? `${file.slice(0, -3)}.${randomBytes(4).toString('hex')}` : file;
+    if (taken !== file) await rename(file, taken);
+    count += (await readEntries(taken)).length;
+    await appendToDocument(target, await readFile(taken, 'utf8'));
+    await unlink(taken);
+  }
+  return count;
+}
