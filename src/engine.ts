@@ -22,25 +22,12 @@ import { recorded } from './record.ts';
 import { hasErrors, type Diagnostic } from './runbook/diagnostic.ts';
 import type { EnvironmentRequirement } from './runbook/model.ts';
 import { closesTheDoor } from './runbook/parse.ts';
-import type { Settings } from './settings/table.ts';
+import type { ExecutionSettings } from './settings/execution.ts';
 import { nameOfFile, readDocument, type RunbookDocument } from './store/document.ts';
-
-/** The settings that an execution uses. */
-export const executionSettingNames = [
-  'EXECUTION_DIR',
-  'MOUNT_DIR',
-  'STATE_DIR',
-  'SCRIPT_TIMEOUT_SECONDS',
-  'HISTORY_OUTPUT_BYTES',
-  'KILL_GRACE_SECONDS',
-  'SANDBOX',
-  'ENV_PASSTHROUGH',
-  'OVERLAP',
-] as const;
 
 /** What the engine knows of the world outside the document. */
 export interface Deps {
-  readonly settings: Pick<Settings, (typeof executionSettingNames)[number]>;
+  readonly settings: ExecutionSettings;
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Names that hold secrets of the runner itself. */
   readonly secretSettings: ReadonlySet<string>;
@@ -180,7 +167,8 @@ async function* stages(run: Run, request: ExecuteRequest, deps: Deps): AsyncGene
     yield startedEvent(input);
     return yield { type: 'finished', runId, outcome: 'dry_run', exitCode: null, durationMs: 0, outputs: {} };
   }
-  if (request.cancel.aborted) throw new RunbookError('interrupted', 'Interrupted before the script was started');
+  if (request.cancel.aborted)
+    throw new RunbookError('interrupted', 'Interrupted before the script was started');
   const sole = await takeSoleRun(document.realPath, runId, overlapOf(document, deps));
   if (!sole) return yield refused(runId, [overlapping()]);
   try {
@@ -342,11 +330,20 @@ function finished(runId: string, request: ExecuteRequest, end: ScriptEnd): Finis
 /** What the document or its reader may take for granted, and this sandbox cannot give. */
 function sandboxNotices({ runbook, sandbox }: RunInput, { settings }: Deps): NoticeEvent[] {
   const { network, memoryBytes } = runbook.execution;
-  const unkept = [...(network ? [] : ['`network: false`']), ...(memoryBytes === undefined ? [] : ['`memory`'])];
+  const unkept = [
+    ...(network ? [] : ['`network: false`']),
+    ...(memoryBytes === undefined ? [] : ['`memory`']),
+  ];
   return [
     ...(settings.SANDBOX === 'auto' ? [notice('info', 'sandbox/process', PROCESS_SANDBOX)] : []),
     ...(unkept.length > 0
-      ? [notice('warning', 'sandbox/not-enforced', `The ${sandbox} sandbox cannot enforce ${unkept.join(' and ')}`)]
+      ? [
+          notice(
+            'warning',
+            'sandbox/not-enforced',
+            `The ${sandbox} sandbox cannot enforce ${unkept.join(' and ')}`,
+          ),
+        ]
       : []),
   ];
 }

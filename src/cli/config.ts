@@ -1,0 +1,66 @@
+import { RunbookError } from '../errors.ts';
+import { listSettings, readSettings } from '../settings/read.ts';
+import { preferenceKeyOf, settingNames, settingOf, type SettingName } from '../settings/table.ts';
+import { write } from './look.ts';
+import { openPreferences } from './preferences.ts';
+import { preferencesFile, readPreferences } from './surroundings.ts';
+
+/** `runbook config get` */
+export async function getCommand(key: string): Promise<number> {
+  settingOfKey(key);
+  const value = (await readPreferences())[key];
+  if (value === undefined) return 1;
+  await write(process.stdout, `${String(value)}\n`);
+  return 0;
+}
+
+/** `runbook config set` */
+export async function setCommand(key: string, value: string | undefined): Promise<number> {
+  const name = settingOfKey(key);
+  const preferences = openPreferences();
+  if (value === undefined) preferences.delete(key);
+  else {
+    // A preference that is not allowed is refused now, and not by each command later.
+    readSettings([name], { env: {}, preferences: { [key]: value } });
+    preferences.set(key, value);
+  }
+  return 0;
+}
+
+function settingOfKey(key: string): SettingName {
+  const name = settingNames.find((candidate) => preferenceKeyOf(candidate) === key);
+  if (name) return name;
+  const known = settingNames.flatMap((candidate) => preferenceKeyOf(candidate) ?? []);
+  const isSecret = settingNames.some(
+    (candidate) => settingOf(candidate).secret && candidate.toLowerCase().replaceAll('_', '-') === key,
+  );
+  throw new RunbookError(
+    'usage',
+    isSecret ? `${key} is a secret and is not kept as a preference` : `There is no preference ${key}`,
+    {
+      hint: isSecret
+        ? 'Set it in the environment, or name a file that holds it with the variable ending in _FILE.'
+        : `There are ${known.join(', ')}.`,
+    },
+  );
+}
+
+/** `runbook config list` */
+export async function listConfigCommand(options: { readonly json?: boolean }): Promise<number> {
+  const listed = listSettings(settingNames, { env: process.env, preferences: await readPreferences() });
+  if (options.json) await write(process.stdout, `${JSON.stringify(listed, null, 2)}\n`);
+  else {
+    const width = Math.max(...listed.map(({ name }) => name.length));
+    for (const { name, value, from, via } of listed) {
+      const whence = via !== undefined && via !== name ? `${from} ${via}` : from;
+      await write(process.stdout, `${name.padEnd(width)}  ${value === '' ? '-' : value}  (${whence})\n`);
+    }
+  }
+  return 0;
+}
+
+/** `runbook config path` */
+export async function pathCommand(): Promise<number> {
+  await write(process.stdout, `${preferencesFile()}\n`);
+  return 0;
+}

@@ -1,0 +1,90 @@
+import { readdirSync } from 'node:fs';
+import path from 'node:path';
+import { isRunbookError, RunbookError } from '../errors.ts';
+import { hasErrors } from '../runbook/diagnostic.ts';
+import { oneLine, type HistoryEntry } from '../runbook/history.ts';
+import type { ClaimRequirement } from '../runbook/model.ts';
+import { readDocument } from '../store/document.ts';
+import { wholeHistory } from '../store/history.ts';
+import { lookOf, write } from './look.ts';
+import { settingsFor } from './surroundings.ts';
+
+interface Listed {
+  readonly file: string;
+  readonly name: string;
+  readonly description: string;
+  readonly claims: readonly ClaimRequirement[];
+  readonly valid: boolean;
+  readonly lastRun?: Pick<HistoryEntry, 'time' | 'exitCode'>;
+}
+
+/** `runbook list` */
+export async function listCommand(
+  named: string | undefined,
+  options: { readonly json?: boolean },
+): Promise<number> {
+  const { RUNBOOKS_DIR, STATE_DIR } = await settingsFor(['RUNBOOKS_DIR', 'STATE_DIR']);
+  const folder = named ?? RUNBOOKS_DIR;
+  const listed: Listed[] = [];
+  for (const name of markdownFiles(folder)) {
+    const entry = await listOne(path.join(folder, name), STATE_DIR);
+    if (entry) listed.push(entry);
+  }
+  await write(
+    process.stdout,
+    options.json ? `${JSON.stringify(listed, null, 2)}\n` : listText(listed, folder),
+  );
+  return 0;
+}
+
+function markdownFiles(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+      .filter((name) => /\.md$/i.test(name))
+      .toSorted();
+  } catch (error) {
+    throw new RunbookError('not_found', `The folder ${folder} cannot be read`, {
+      hint: 'Name a folder of runbooks, or set RUNBOOKS_DIR.',
+      cause: error,
+    });
+  }
+}
+
+async function listOne(file: string, stateFolder: string): Promise<Listed | undefined> {
+  try {
+    const document = await readDocument(file);
+    if (!document.isRunbook) return undefined;
+    const { name, description, claims } = document.runbook;
+    const last = (await wholeHistory(document, stateFolder)).at(-1);
+    return {
+      file,
+      name,
+      description: description.split('\n')[0] ?? '',
+      claims,
+      valid: !hasErrors(document.diagnostics),
+      ...(last && { lastRun: { time: last.time, exitCode: last.exitCode } }),
+    };
+  } catch (error) {
+    if (!isRunbookError(error)) throw error;
+    return { file, name: path.basename(file), description: error.message, claims: [], valid: false };
+  }
+}
+
+function listText(listed: readonly Listed[], folder: string): string {
+  if (listed.length === 0)
+    return `No runbook in ${folder}. \`runbook new <Name> --dir ${folder}\` writes one.\n`;
+  const { colour, glyph } = lookOf(process.stdout);
+  return listed
+    .map(({ name, file, description, claims, valid, lastRun }) => {
+      const facts = [
+        ...(valid ? [] : [colour.red(`${glyph.fail} invalid`)]),
+        ...(claims.length === 0
+          ? []
+          : [`needs ${claims.map((claim) => `${claim.name}: ${claim.values.join(', ')}`).join('; ')}`]),
+        lastRun ? `last run ${lastRun.time}, exit code ${lastRun.exitCode}` : 'never run',
+      ];
+      const title = `${colour.bold(oneLine(name || file))}\n`;
+      return `${title}${description && `  ${oneLine(description, 160)}\n`}  ${colour.dim(oneLine(facts.join(' · ')))}\n`;
+    })
+    .join('');
+}

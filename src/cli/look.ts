@@ -1,0 +1,42 @@
+import { Chalk, type ChalkInstance } from 'chalk';
+
+/** How a stream may be written to. */
+export interface Look {
+  readonly colour: ChalkInstance;
+  readonly glyph: {
+    readonly ok: string;
+    readonly fail: string;
+    readonly warn: string;
+    readonly info: string;
+  };
+}
+
+/** Colours only on a terminal and never under NO_COLOR; glyphs only where the locale has them. */
+export function lookOf(stream: { readonly isTTY?: boolean; getColorDepth?: () => number }): Look {
+  const hasColours = stream.isTTY === true && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb';
+  const locale = process.env['LC_ALL'] || process.env['LC_CTYPE'] || process.env['LANG'] || '';
+  const isUtf8 = /utf-?8/i.test(locale);
+  return {
+    colour: new Chalk({ level: hasColours ? 1 : 0 }),
+    glyph: isUtf8
+      ? { ok: '✓', fail: '✗', warn: '⚠', info: 'ℹ' }
+      : { ok: 'ok', fail: 'x', warn: '!', info: 'i' },
+  };
+}
+
+/** Whether a person sits in front of us: we may ask, and draw. */
+export function isInteractive(): boolean {
+  return process.stdin.isTTY && process.stderr.isTTY && !process.env['CI'];
+}
+
+/** Writes and waits until the stream takes more; a stream whose reader has gone takes everything. */
+export async function write(stream: NodeJS.WriteStream, data: string | Uint8Array): Promise<void> {
+  if (!stream.writable || stream.write(data)) return;
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      for (const event of ['drain', 'close', 'error']) stream.off(event, done);
+      resolve();
+    };
+    for (const event of ['drain', 'close', 'error']) stream.on(event, done);
+  });
+}

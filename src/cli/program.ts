@@ -1,0 +1,240 @@
+import { Command, CommanderError, Option } from 'commander';
+import { exitCodeOf, isRunbookError, messageOf } from '../errors.ts';
+
+declare const VERSION: string;
+
+/**
+ * Runs one command line.
+ *
+ * @param argv without the program's own name
+ * @returns the exit code; every failure has been reported on stderr
+ */
+export async function runCommandLine(argv: readonly string[]): Promise<number> {
+  let exitCode = 0;
+  const program = buildProgram((code) => {
+    exitCode = code;
+  });
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    const isExecute = argv.find((word) => !word.startsWith('-')) === 'execute';
+    if (error instanceof CommanderError) {
+      // What ends a script's run is 125 wherever the script did not run: its own code may well be 2.
+      return error.exitCode === 0 ? 0 : isExecute ? 125 : 2;
+    }
+    report(error);
+    const code = exitCodeOf(error);
+    return isExecute || code !== 125 ? (isExecute && code === 2 ? 125 : code) : 1;
+  }
+}
+
+function report(error: unknown): void {
+  const hint = isRunbookError(error) && error.hint !== undefined ? `\n  ${error.hint}` : '';
+  const stack =
+    isRunbookError(error) || !process.env['RUNBOOK_DEBUG'] ? '' : `\n${(error as Error).stack ?? ''}`;
+  process.stderr.write(`runbook: ${messageOf(error)}${hint}${stack}\n`);
+}
+
+/** The commands and their options, for completion. */
+export function describeProgram(): {
+  name: string;
+  options: string[];
+  takesRunbook: boolean;
+  subcommands: string[];
+}[] {
+  return buildProgram(() => undefined).commands.map((command) => ({
+    name: command.name(),
+    options: command.options.flatMap(({ long }) => (long ? [long] : [])),
+    takesRunbook: command.registeredArguments.some((argument) =>
+      ['runbook', 'paths'].includes(argument.name()),
+    ),
+    subcommands: command.commands.map((subcommand) => subcommand.name()),
+  }));
+}
+
+function buildProgram(done: (exitCode: number) => void): Command {
+  const action =
+    <Args extends unknown[]>(load: () => Promise<(...args: Args) => Promise<number>>) =>
+    async (...args: Args): Promise<void> => {
+      done(await (await load())(...args));
+    };
+  const program = new Command('runbook')
+    .description(
+      'Validates and executes markdown runbooks. Only what the document declares reaches the script.',
+    )
+    .version(VERSION, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print help')
+    .exitOverride()
+    .configureHelp({ sortSubcommands: false })
+    .showHelpAfterError('(add --help for what there is)')
+    .addHelpText(
+      'after',
+      example('validate runbooks/', 'execute samples/runbooks/SimpleRunbook.md -e TEST_VAR=hello'),
+    )
+    .action(() => program.outputHelp());
+
+  program
+    .command('validate')
+    .description('check files, folders or globs; default: RUNBOOK, else RUNBOOKS_DIR')
+    .argument('[paths...]', 'documents, folders, or globs')
+    .option('--runbook <file>', 'a document, as in earlier versions')
+    .option('--static', 'the document alone: nothing of this host')
+    .option('-e, --env <KEY=VALUE>', 'a value that counts as set', collect)
+    .option('--env-file <file>', 'a file of KEY=VALUE lines', collect)
+    .option('--token-file <file>', 'also check that the holder of this token may execute it')
+    .addOption(
+      new Option('--format <format>', 'how to report')
+        .choices(['text', 'json', 'github', 'sarif'])
+        .default('text'),
+    )
+    .option('--strict', 'warnings count as errors')
+    .addHelpText(
+      'after',
+      example(
+        'validate --static runbooks/',
+        'validate --static --format github runbooks/',
+        'validate DeployService.md -e REGION=eu-west-1',
+      ),
+    )
+    .action(action(async () => (await import('./validate.ts')).validateCommand));
+
+  program
+    .command('execute')
+    .description('execute a runbook')
+    .argument('[runbook]', 'a document; default: RUNBOOK')
+    .option('--runbook <file>', 'the document, as in earlier versions')
+    .option('-e, --env <KEY=VALUE>', 'a value; KEY alone takes it from the environment', collect)
+    .option('--env-file <file>', 'a file of KEY=VALUE lines', collect)
+    .option('--token-file <file>', 'the token that says who you are')
+    .option('--dry-run', 'say what would happen; run and write nothing')
+    .option('--timeout <duration>', 'end the script after this time (10m, 90s)')
+    .addOption(
+      new Option('--sandbox <sandbox>', 'how the script is kept apart').choices([
+        'auto',
+        'required',
+        'process',
+        'none',
+      ]),
+    )
+    .option('--digest <sha256>', 'refuse unless the document has this digest (12 digits or more)')
+    .option('--no-history', 'do not write the run into the document')
+    .option('--json', 'one event per line, as JSON, on stdout')
+    .option('--quiet', 'say nothing of our own but errors')
+    .option('-y, --yes', 'answer the confirmation that the runbook asks for')
+    .addHelpText(
+      'after',
+      example(
+        'execute DeployService.md -e REGION=eu-west-1',
+        'execute --runbook /opt/stage0/runbooks/DeployService.md --env-file prod.env',
+        'execute DeployService.md --dry-run',
+      ),
+    )
+    .action(action(async () => (await import('./execute.ts')).executeCommand));
+
+  program
+    .command('list')
+    .description('the runbooks of a folder, with their claims and last run')
+    .argument('[dir]', 'a folder; default: RUNBOOKS_DIR')
+    .option('--json', 'as JSON')
+    .addHelpText('after', example('list', 'list runbooks/ --json'))
+    .action(action(async () => (await import('./list.ts')).listCommand));
+
+  program
+    .command('show')
+    .description('what a runbook does and needs, and its last runs')
+    .argument('<runbook>')
+    .option('-e, --env <KEY=VALUE>', 'a value that counts as set', collect)
+    .option('--env-file <file>', 'a file of KEY=VALUE lines', collect)
+    .option('--json', 'as JSON')
+    .addHelpText('after', example('show DeployService.md'))
+    .action(action(async () => (await import('./show.ts')).showCommand));
+
+  const history = program
+    .command('history')
+    .description('the record of a runbook')
+    .addHelpText('after', example('history DeployService.md -n 3', 'history apply DeployService.md'));
+  history
+    .command('show', { isDefault: true })
+    .description('print the record, the newest run last')
+    .argument('<runbook>')
+    .option('-n, --last <count>', 'only the last runs')
+    .option('--json', 'as JSON')
+    .action(action(async () => (await import('./history.ts')).historyCommand));
+  history
+    .command('apply')
+    .description('write entries into the document that wait for it because it was read-only')
+    .argument('<runbook>')
+    .action(action(async () => (await import('./history.ts')).applyHistoryCommand));
+
+  program
+    .command('new')
+    .description('write a valid runbook to start from')
+    .argument('<Name>', 'its name, by convention in PascalCase')
+    .option('--dir <dir>', 'where to put it; default: RUNBOOKS_DIR')
+    .addHelpText('after', example('new RestartService'))
+    .action(action(async () => (await import('./new.ts')).newCommand));
+
+  const token = program
+    .command('token')
+    .description('issue or inspect a token')
+    .addHelpText(
+      'after',
+      example('token issue --subject alice --roles sre,api > token', 'token inspect token'),
+    );
+  token
+    .command('issue')
+    .description('sign a token with JWT_SECRET and print it')
+    .requiredOption('--subject <subject>', 'who it is for')
+    .option('--roles <roles>', 'its roles, with commas', '')
+    .option('--claim <name=value>', 'another claim', collect)
+    .option('--ttl <duration>', 'how long it is valid; default: JWT_TTL_MINUTES')
+    .action(action(async () => (await import('./token.ts')).issueCommand));
+  token
+    .command('inspect')
+    .description('decode a token and say whether it verifies')
+    .argument('[file]', 'a token file; default: RUNBOOK_TOKEN_FILE')
+    .action(action(async () => (await import('./token.ts')).inspectCommand));
+
+  const config = program
+    .command('config')
+    .description('your preferences, and the settings that are in force')
+    .addHelpText('after', example('config set token-file ~/.config/runbook/token', 'config list'));
+  config
+    .command('get')
+    .argument('<key>')
+    .description('print one preference')
+    .action(action(async () => (await import('./config.ts')).getCommand));
+  config
+    .command('set')
+    .argument('<key>')
+    .argument('[value]', 'without it, the preference is removed')
+    .description('keep a preference')
+    .action(action(async () => (await import('./config.ts')).setCommand));
+  config
+    .command('list')
+    .option('--json', 'as JSON')
+    .description('all settings, with their values and whence they come')
+    .action(action(async () => (await import('./config.ts')).listConfigCommand));
+  config
+    .command('path')
+    .description('print where the preferences are kept')
+    .action(action(async () => (await import('./config.ts')).pathCommand));
+
+  program
+    .command('completion')
+    .description('a script that completes commands, options and runbook names')
+    .argument('<shell>', 'bash, zsh or fish')
+    .addHelpText('after', example('completion bash > ~/.local/share/bash-completion/completions/runbook'))
+    .action(action(async () => (await import('./completion.ts')).completionCommand));
+
+  return program;
+}
+
+function example(...commands: string[]): string {
+  return `\nExamples:\n${commands.map((command) => `  runbook ${command}\n`).join('')}`;
+}
+
+function collect(value: string, earlier: readonly string[] = []): string[] {
+  return [...earlier, value];
+}

@@ -1,0 +1,151 @@
+import { existsSync, statSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { parseEnv } from 'node:util';
+import { authSettingNames } from '../auth/settings.ts';
+import { operatingSystemPrincipal, principalFromClaims, type Principal } from '../auth/principal.ts';
+import { RunbookError, systemCode } from '../errors.ts';
+import type { ValueSource } from '../execute/values.ts';
+import { isVariableName } from '../runbook/environment.ts';
+import { executionSettingNames, type ExecutionSettings } from '../settings/execution.ts';
+import { readSettings } from '../settings/read.ts';
+import { secretVariables, type SettingName, type Settings } from '../settings/table.ts';
+
+/** Values of settings that options of the command line give. */
+export type Flags = Partial<Record<SettingName, string | undefined>>;
+
+/** Reads the settings that a command uses, and no others. @throws RunbookError `invalid_setting` */
+export async function settingsFor<Name extends SettingName>(
+  names: readonly Name[],
+  flags: Flags = {},
+): Promise<Pick<Settings, Name>> {
+  return readSettings(names, { env: process.env, flags, preferences: await readPreferences() });
+}
+
+/** What `validate` and `execute` need to know of our surroundings. */
+export async function engineSurroundings(flags: Flags = {}): Promise<{
+  settings: ExecutionSettings;
+  environment: NodeJS.ProcessEnv;
+  secretSettings: ReadonlySet<string>;
+}> {
+  return {
+    settings: await settingsFor(executionSettingNames, flags),
+    environment: process.env,
+    secretSettings: new Set(secretVariables),
+  };
+}
+
+/** The user's preferences; the library that keeps them is loaded only where there are any. */
+export async function readPreferences(): Promise<Record<string, unknown>> {
+  if (!existsSync(preferencesFile())) return {};
+  const { openPreferences } = await import('./preferences.ts');
+  return openPreferences().store;
+}
+
+/** Where `conf` keeps the preferences. */
+export function preferencesFile(): string {
+  return path.join(preferencesFolder(), 'config.json');
+}
+
+/** The folder of preferences, by the XDG base directory specification. */
+export function preferencesFolder(): string {
+  const base = process.env['XDG_CONFIG_HOME'];
+  return path.join(base && path.isAbsolute(base) ? base : path.join(os.homedir(), '.config'), 'runbook');
+}
+
+/**
+ * Finds the document that a command line names: a path, else a name in the library.
+ *
+ * @throws RunbookError `usage` where none is named
+ */
+export async function findRunbook(named: string | undefined): Promise<string> {
+  const { RUNBOOK, RUNBOOKS_DIR } = await settingsFor(['RUNBOOK', 'RUNBOOKS_DIR']);
+  const wanted = named ?? RUNBOOK;
+  if (wanted === undefined) {
+    throw new RunbookError('usage', 'No runbook is named', {
+      hint: 'Name a document (`runbook execute DeployService.md`), or set RUNBOOK.',
+    });
+  }
+  if (existsSync(wanted) || wanted.includes('/')) return wanted;
+  const inLibrary = [wanted, `${wanted}.md`].map((name) => path.join(RUNBOOKS_DIR, name)).find(isFile);
+  return inLibrary ?? wanted;
+}
+
+function isFile(file: string): boolean {
+  return statSync(file, { throwIfNoEntry: false })?.isFile() ?? false;
+}
+
+export interface ValueOptions {
+  readonly env?: readonly string[];
+  readonly envFile?: readonly string[];
+}
+
+/** The name of the source of values that stand on the command line itself. */
+export const COMMAND_LINE = '-e';
+
+/**
+ * Where values come from, the first wins: `-e`, env files (the last first), our own environment.
+ *
+ * @throws RunbookError `usage`, `not_found`, `unreadable`
+ */
+export async function valueSources({ env = [], envFile = [] }: ValueOptions): Promise<ValueSource[]> {
+  const inline: Record<string, string> = Object.create(null) as Record<string, string>;
+  const taken: Record<string, string | undefined> = Object.create(null) as Record<string, string | undefined>;
+  for (const given of env) {
+    const at = given.indexOf('=');
+    const name = at === -1 ? given : given.slice(0, at);
+    if (!isVariableName(name)) {
+      throw new RunbookError('usage', `Invalid environment variable name: ${name || '(empty)'}`, {
+        hint: 'Write -e NAME=value, or -e NAME to take it from the environment.',
+      });
+    }
+    if (at === -1) taken[name] = process.env[name];
+    else inline[name] = given.slice(at + 1);
+  }
+  const files = await Promise.all(envFile.map(readEnvFile));
+  return [
+    { name: COMMAND_LINE, values: inline, isExplicit: true },
+    { name: '-e NAME', values: taken, isExplicit: true },
+    ...files.toReversed(),
+    { name: 'environment', values: process.env, isExplicit: false },
+  ];
+}
+
+async function readEnvFile(file: string): Promise<ValueSource> {
+  try {
+    const values = parseEnv(await readFile(file, 'utf8'));
+    return { name: file, values, isExplicit: true };
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'ENOENT')
+      throw new RunbookError('not_found', `There is no env file ${file}`, { cause: error });
+    throw new RunbookError('unreadable', `The env file ${file} cannot be read (${code ?? 'unknown'})`, {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Who runs this: the bearer of the token, if there is one, else the operating system's user.
+ *
+ * @param warn takes what should be said about the token's file and the set-up that verifies it
+ * @throws RunbookError `invalid_token` and others, as reading and verifying do
+ */
+export async function authenticate(
+  tokenFile: string | undefined,
+  warn: (message: string) => void,
+): Promise<Principal> {
+  const { RUNBOOK_TOKEN_FILE } = await settingsFor(['RUNBOOK_TOKEN_FILE'], { RUNBOOK_TOKEN_FILE: tokenFile });
+  if (RUNBOOK_TOKEN_FILE === undefined) return operatingSystemPrincipal();
+  const [{ readTokenFile }, { providerOf }, { verifyToken }] = await Promise.all([
+    import('../auth/token-file.ts'),
+    import('../auth/provider.ts'),
+    import('../auth/token.ts'),
+  ]);
+  const { token, warning } = await readTokenFile(RUNBOOK_TOKEN_FILE);
+  if (warning !== undefined) warn(warning);
+  const settings = await settingsFor(authSettingNames);
+  for (const message of providerOf(settings).warnings) warn(message);
+  return principalFromClaims(await verifyToken(token, settings), settings);
+}

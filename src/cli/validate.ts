@@ -1,0 +1,145 @@
+import { statSync } from 'node:fs';
+import path from 'node:path';
+import { glob, isDynamicPattern } from 'tinyglobby';
+import type { Principal } from '../auth/principal.ts';
+import { validate, type Report } from '../engine.ts';
+import { isRunbookError, RunbookError } from '../errors.ts';
+import type { Diagnostic } from '../runbook/diagnostic.ts';
+import { isInteractive, write } from './look.ts';
+import {
+  authenticate,
+  engineSurroundings,
+  settingsFor,
+  valueSources,
+  type ValueOptions,
+} from './surroundings.ts';
+import { formatters, type CheckedFile } from './validation-formats.ts';
+
+interface ValidateOptions extends ValueOptions {
+  readonly runbook?: string;
+  readonly static?: boolean;
+  readonly tokenFile?: string;
+  readonly format: keyof typeof formatters;
+  readonly strict?: boolean;
+}
+
+/** `runbook validate`. @returns 0 all valid, 1 findings, 2 where the command line itself is wrong */
+export async function validateCommand(paths: readonly string[], options: ValidateOptions): Promise<number> {
+  const { files, missing } = await findFiles(await startingPoints(paths, options));
+  const check = await checker(options);
+  const checked = await checkAll(files, check);
+  await write(process.stdout, formatters[options.format](checked, { strict: options.strict === true }));
+  for (const name of missing) {
+    await write(process.stderr, `runbook: there is no file, folder or match for ${name}\n`);
+  }
+  if (missing.length > 0) return 2;
+  if (checked.length === 0) {
+    throw new RunbookError('usage', 'No markdown file was found to validate', {
+      hint: 'Name documents, folders or globs.',
+    });
+  }
+  return checked.some(({ diagnostics }) => isInvalid(diagnostics, options.strict === true)) ? 1 : 0;
+}
+
+/** Whether findings make a document invalid. */
+export function isInvalid(diagnostics: readonly Diagnostic[], strict: boolean): boolean {
+  return diagnostics.some(({ severity }) => severity === 'error' || (strict && severity === 'warning'));
+}
+
+async function startingPoints(paths: readonly string[], options: ValidateOptions): Promise<string[]> {
+  const named = [...paths, ...(options.runbook === undefined ? [] : [options.runbook])];
+  if (named.length > 0) return named;
+  const { RUNBOOK, RUNBOOKS_DIR } = await settingsFor(['RUNBOOK', 'RUNBOOKS_DIR']);
+  return [RUNBOOK ?? RUNBOOKS_DIR];
+}
+
+interface FoundFile {
+  readonly file: string;
+  /** Whether it was named itself; in a folder, other markdown is no fault. */
+  readonly isNamed: boolean;
+}
+
+async function findFiles(named: readonly string[]): Promise<{ files: FoundFile[]; missing: string[] }> {
+  const files = new Map<string, FoundFile>();
+  const missing: string[] = [];
+  for (const name of named) {
+    const info = statSync(name, { throwIfNoEntry: false });
+    const found = info?.isDirectory()
+      ? await markdownIn(name)
+      : info
+        ? [name]
+        : isDynamicPattern(name)
+          ? await glob([name], { onlyFiles: true, expandDirectories: false, absolute: path.isAbsolute(name) })
+          : [];
+    if (found.length === 0 && !info) missing.push(name);
+    for (const file of found.toSorted()) {
+      const isNamed = info?.isDirectory() !== true && info !== undefined;
+      if (!files.has(file)) files.set(file, { file, isNamed });
+    }
+  }
+  return { files: [...files.values()], missing };
+}
+
+async function markdownIn(folder: string): Promise<string[]> {
+  const found = await glob(['**/*.md'], {
+    cwd: folder,
+    onlyFiles: true,
+    ignore: ['**/node_modules/**'],
+    caseSensitiveMatch: false,
+  });
+  return found.map((file) => path.join(folder, file));
+}
+
+type Check = (file: string) => Promise<Report>;
+
+async function checker(options: ValidateOptions): Promise<Check> {
+  const surroundings = await engineSurroundings();
+  const values = await valueSources(options);
+  let principal: Principal | undefined;
+  if (options.tokenFile !== undefined) {
+    principal = await authenticate(options.tokenFile, (message) => void process.stderr.write(`${message}\n`));
+  }
+  const request = { staticOnly: options.static === true, values, ...(principal && { principal }) };
+  return (file) => validate(file, request, surroundings);
+}
+
+/** So many at once keep two processors busy with parsing and waiting for shells. */
+const AT_ONCE = 8;
+
+async function checkAll(files: readonly FoundFile[], check: Check): Promise<CheckedFile[]> {
+  const results: CheckedFile[] = [];
+  const waiting = [...files.entries()];
+  let count = 0;
+  const progress = isInteractive() && files.length > 50;
+  const work = async (): Promise<void> => {
+    for (let next = waiting.shift(); next; next = waiting.shift()) {
+      const [index, found] = next;
+      results[index] = await checkOne(found, check);
+      count++;
+      if (progress && count % 25 === 0) process.stderr.write(`\r${count} of ${files.length} files`);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  if (progress) process.stderr.write('\r\u001B[K');
+  return results;
+}
+
+async function checkOne({ file, isNamed }: FoundFile, check: Check): Promise<CheckedFile> {
+  try {
+    const { document, diagnostics } = await check(file);
+    const isOther =
+      !document.isRunbook && !isNamed && !diagnostics.some(({ rule }) => rule.startsWith('file/'));
+    return {
+      file,
+      isRunbook: !isOther,
+      name: document.runbook.name,
+      digest: document.digest,
+      text: document.text,
+      diagnostics: isOther ? [] : diagnostics,
+    };
+  } catch (error) {
+    if (!isRunbookError(error)) throw error;
+    const diagnostic: Diagnostic = { rule: 'file/unreadable', severity: 'error', message: error.message };
+    return { file, isRunbook: true, name: '', digest: '', text: '', diagnostics: [diagnostic] };
+  }
+}

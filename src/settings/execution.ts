@@ -1,0 +1,16 @@
+import type { Settings } from './table.ts';
+
+/** The settings that validating and executing use, besides those of auth/. */
+export const executionSettingNames = [
+  'EXECUTION_DIR',
+  'MOUNT_DIR',
+  'STATE_DIR',
+  'SCRIPT_TIMEOUT_SECONDS',
+  'HISTORY_OUTPUT_BYTES',
+  'KILL_GRACE_SECONDS',
+  'SANDBOX',
+  'ENV_PASSTHROUGH',
+  'OVERLAP',
+] as const;
+
+export type ExecutionSettings = Pick<Settings, (typeof executionSettingNames)[number]>;
