@@ -58,7 +58,7 @@ async function verifyWith(
   } catch (error) {
     // The header names no key, or one that several have; the error iterates over them.
     if (systemCode(error) !== 'ERR_JWKS_MULTIPLE_MATCHING_KEYS') throw error;
-    return await verifyWithAny(error as unknown as AsyncIterable<CryptoKey>, token, options);
+    return await verifyWithAny(error as AsyncIterable<CryptoKey>, token, options);
   }
 }
 

@@ -8,7 +8,7 @@ import { findProgram, programOfEnv } from './interpreter.ts';
 import { undeclaredVariables } from './shell.ts';
 
 type Shell = 'sh' | 'bash' | 'zsh' | 'ksh' | 'dash';
-const SHELLS: readonly string[] = ['sh', 'bash', 'zsh', 'ksh', 'dash'];
+const SHELLS: ReadonlySet<string> = new Set(['sh', 'bash', 'zsh', 'ksh', 'dash']);
 
 /** What keeps a shell from reading anybody's start-up files while it only looks at the script. */
 const SYNTAX_ARGUMENTS: Record<Shell, readonly string[]> = {
@@ -43,7 +43,7 @@ export async function checkScript(
 
 function shellOf({ interpreter }: Script): Shell | undefined {
   const name = path.basename(programOfEnv(interpreter) ?? interpreter[0]);
-  return SHELLS.includes(name) ? (name as Shell) : undefined;
+  return SHELLS.has(name) ? (name as Shell) : undefined;
 }
 
 type Placer = (line: number, column: number, endColumn: number) => Place;

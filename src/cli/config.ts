@@ -10,7 +10,7 @@ export async function getCommand(key: string): Promise<number> {
   settingOfKey(key);
   const value = (await readPreferences())[key];
   if (value === undefined) return 1;
-  await write(process.stdout, `${String(value)}\n`);
+  await write(process.stdout, `${typeof value === 'string' ? value : JSON.stringify(value)}\n`);
   return 0;
 }
 

@@ -1,6 +1,5 @@
 import path from 'node:path';
 import { validate } from '../engine.ts';
-import { gatherValues } from '../execute/values.ts';
 import type { Diagnostic } from '../runbook/diagnostic.ts';
 import { oneLine } from '../runbook/history.ts';
 import type { FileRequirement } from '../runbook/model.ts';
@@ -27,14 +26,13 @@ export async function showCommand(
 ): Promise<number> {
   const surroundings = await engineSurroundings();
   const values = await valueSources(options);
-  const { document, diagnostics } = await validate(
-    await findRunbook(named),
-    { staticOnly: false, values },
-    surroundings,
-  );
+  const {
+    document,
+    diagnostics,
+    values: found,
+  } = await validate(await findRunbook(named), { staticOnly: false, values }, surroundings);
   const { runbook, digest } = document;
   const history = await wholeHistory(document, surroundings.settings.STATE_DIR);
-  const found = gatherValues(runbook.environment, values).values;
   const files = (kind: string, declared: readonly FileRequirement[]): Requirement[] =>
     declared.map(({ path: name, place }) => ({ kind, name, met: !concerns(diagnostics, 'files/', place) }));
   const requirements: Requirement[] = [

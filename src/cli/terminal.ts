@@ -84,11 +84,7 @@ function summary(
 function refusalText({ diagnostics }: RefusedEvent, source: string, look: Look): string {
   const name = path.basename(source);
   const errors = diagnostics.filter(({ severity }) => severity === 'error');
-  return `${look.colour.red(look.glyph.fail)} ${name} was not started:\n${findingsText(
-    errors.map(({ place: _, ...finding }) => finding),
-    '',
-    look,
-  )}`;
+  return `${look.colour.red(look.glyph.fail)} ${name} was not started:\n${findingsText(errors, '', look)}`;
 }
 
 function denialText({ subject, reason }: DeniedEvent, { colour, glyph }: Look): string {

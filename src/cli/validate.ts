@@ -13,7 +13,7 @@ import {
   valueSources,
   type ValueOptions,
 } from './surroundings.ts';
-import { formatters, type CheckedFile } from './validation-formats.ts';
+import { formatters, isInvalid, type CheckedFile } from './validation-formats.ts';
 
 interface ValidateOptions extends ValueOptions {
   readonly runbook?: string;
@@ -39,11 +39,6 @@ export async function validateCommand(paths: readonly string[], options: Validat
     });
   }
   return checked.some(({ diagnostics }) => isInvalid(diagnostics, options.strict === true)) ? 1 : 0;
-}
-
-/** Whether findings make a document invalid. */
-export function isInvalid(diagnostics: readonly Diagnostic[], strict: boolean): boolean {
-  return diagnostics.some(({ severity }) => severity === 'error' || (strict && severity === 'warning'));
 }
 
 async function startingPoints(paths: readonly string[], options: ValidateOptions): Promise<string[]> {

@@ -1,7 +1,6 @@
 import type { Diagnostic, Severity } from '../runbook/diagnostic.ts';
 import { findingsText } from './findings.ts';
 import { lookOf } from './look.ts';
-import { isInvalid } from './validate.ts';
 
 declare const VERSION: string;
 
@@ -53,7 +52,7 @@ function summary(files: readonly CheckedFile[], strict: boolean): string {
     plural(runbooks.length, 'runbook'),
     `${runbooks.length - invalid} valid, ${invalid} invalid`,
     `${plural(count('error'), 'error')}, ${plural(count('warning'), 'warning')}`,
-    ...(others > 0 ? [`${plural(others, 'other markdown file')}`] : []),
+    ...(others > 0 ? [plural(others, 'other markdown file')] : []),
   ].join('; ');
 }
 
@@ -119,4 +118,9 @@ function sarif(files: readonly CheckedFile[], { strict }: FormatOptions): string
   const run = { tool: { driver }, columnKind: 'utf16CodeUnits', results };
   const log = { $schema: 'https://json.schemastore.org/sarif-2.1.0.json', version: '2.1.0', runs: [run] };
   return `${JSON.stringify(log, null, 2)}\n`;
+}
+
+/** Whether findings make a document invalid. */
+export function isInvalid(diagnostics: readonly Diagnostic[], strict: boolean): boolean {
+  return diagnostics.some(({ severity }) => severity === 'error' || (strict && severity === 'warning'));
 }

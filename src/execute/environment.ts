@@ -1,21 +1,10 @@
 import path from 'node:path';
 
 /** What every script gets from our own environment, where it is set. */
-const BASE_NAMES = new Set([
-  ...[
-    'USER',
-    'LOGNAME',
-    'SHELL',
-    'LANG',
-    'TZ',
-    'TERM',
-    'COLORTERM',
-    'NO_COLOR',
-    'SSL_CERT_FILE',
-    'SSL_CERT_DIR',
-  ],
-  ...['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'http_proxy', 'https_proxy', 'no_proxy'],
-]);
+const BASE_NAMES = new Set(
+  `USER LOGNAME SHELL LANG TZ TERM COLORTERM NO_COLOR SSL_CERT_FILE SSL_CERT_DIR
+   HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy`.split(/\s+/),
+);
 
 /** What every script gets from us, besides its declared variables; `serve` adds more. */
 const OWN_NAMES = [

@@ -35,9 +35,14 @@ export async function collectOutputs(
   workspace: string,
   runbookFolder: string,
 ): Promise<NoticeEvent[]> {
-  const notices: NoticeEvent[] = [];
+  if (outputs.length === 0) return [];
   const from = await openFolder(workspace);
-  const to = await openFolder(runbookFolder);
+  const to = await openFolder(runbookFolder).catch((error: unknown) => reasonOf(error));
+  if (typeof to === 'string') {
+    await from.handle.close();
+    return outputs.map((output) => refusal(output, to));
+  }
+  const notices: NoticeEvent[] = [];
   try {
     const copying: Copying = { files: 0, bytes: 0, device: (await from.handle.stat()).dev, notices };
     for (const output of outputs) {

@@ -1,9 +1,19 @@
 import os from 'node:os';
 import path from 'node:path';
+import { isRunbookError, messageOf, systemCode } from '../errors.ts';
 import type { Runbook } from '../runbook/model.ts';
 import { buildEnvironment } from './environment.ts';
-import type { NoticeEvent, OutputEvent, Plan, SandboxLevel, StartedEvent } from './events.ts';
+import type {
+  FinishedEvent,
+  NoticeEvent,
+  OutputEvent,
+  Plan,
+  RefusedEvent,
+  SandboxLevel,
+  StartedEvent,
+} from './events.ts';
 import { collectOutputs } from './outputs.ts';
+import { takeSoleRun } from './overlap.ts';
 import { runProcess, type ProcessResult } from './process.ts';
 import { readResults } from './results.ts';
 import type { GivenValue } from './values.ts';
@@ -20,6 +30,8 @@ export interface RunInput {
   readonly recursionStack: readonly string[];
   readonly values: ReadonlyMap<string, GivenValue>;
   readonly sandbox: SandboxLevel;
+  /** Where runs that must not overlap are kept apart; undefined where they may. */
+  readonly overlapFolder: string | undefined;
   readonly timeoutSeconds: number;
   readonly graceSeconds: number;
   /** EXECUTION_DIR. */
@@ -34,18 +46,35 @@ export interface RunInput {
   readonly now: () => Date;
 }
 
-export interface ScriptEnd extends ProcessResult {
-  readonly results: Readonly<Record<string, string>>;
+type Running = AsyncGenerator<StartedEvent | OutputEvent | NoticeEvent, FinishedEvent | RefusedEvent>;
+
+/** Runs the script in a workspace of its own, then brings back what it may leave behind. */
+export async function* runScript(input: RunInput): Running {
+  const sole = await takeSoleRun(input.file, input.runId, input.overlapFolder);
+  if (!sole) return refused(input, 'run/overlap', OVERLAPPING);
+  try {
+    return yield* runInWorkspace(input);
+  } catch (error) {
+    return refused(input, 'run/not-started', `The script could not be started: ${reasonOf(error)}`);
+  } finally {
+    await sole.release();
+  }
 }
 
-/**
- * Runs the script in a workspace of its own, then brings back what it may leave behind.
- *
- * @throws RunbookError where the workspace cannot be made; the system's error where the script cannot be started
- */
-export async function* runScript(
-  input: RunInput,
-): AsyncGenerator<StartedEvent | OutputEvent | NoticeEvent, ScriptEnd> {
+/** Says what would happen, and does nothing. */
+export async function* dryRun(input: RunInput): Running {
+  yield startedEvent(input, path.join(workspaceParent(input.executionFolder), 'runbook-…', 'workspace'));
+  return {
+    type: 'finished',
+    runId: input.runId,
+    outcome: 'dry_run',
+    exitCode: null,
+    durationMs: 0,
+    outputs: {},
+  };
+}
+
+async function* runInWorkspace(input: RunInput): Running {
   const { runbook } = input;
   const folder = path.dirname(input.file);
   const workspace = await makeWorkspace({
@@ -72,14 +101,14 @@ export async function* runScript(
     }
     const { results, notices } = await readResults(workspace.outputFile);
     yield* notices;
-    return { ...process, results };
+    return finished(input, process, results);
   } finally {
-    await workspace.remove();
+    // What cannot be removed now is a leftover for the next run; the script has run all the same.
+    await workspace.remove().catch(() => undefined);
   }
 }
 
-/** What is announced before the script starts; in a dry run it is all that happens. */
-export function startedEvent(input: RunInput, workingDirectory = dryDirectory(input)): StartedEvent {
+function startedEvent(input: RunInput, workingDirectory: string): StartedEvent {
   const { runbook } = input;
   const plan: Plan = {
     interpreter: interpreterOf(runbook),
@@ -106,8 +135,48 @@ export function startedEvent(input: RunInput, workingDirectory = dryDirectory(in
   };
 }
 
-function dryDirectory({ executionFolder }: RunInput): string {
-  return path.join(workspaceParent(executionFolder), 'runbook-…', 'workspace');
+function finished(
+  { runId, cancel }: RunInput,
+  { ending, exitCode, durationMs }: ProcessResult,
+  outputs: Readonly<Record<string, string>>,
+): FinishedEvent {
+  const byEnding = {
+    exited: { outcome: exitCode === 0 ? 'succeeded' : 'failed', exitCode },
+    timed_out: { outcome: 'timed_out', exitCode: EXIT_TIMED_OUT },
+    cancelled: { outcome: 'cancelled', exitCode: exitCodeOfCancel(cancel.reason) },
+  } as const;
+  return { type: 'finished', runId, ...byEnding[ending], durationMs, outputs };
+}
+
+/** As coreutils' `timeout`. */
+const EXIT_TIMED_OUT = 124;
+
+/** 128 and the signal's number, as a shell says it: 130 for an interrupt. */
+function exitCodeOfCancel(signal: unknown): number {
+  const { signals } = os.constants;
+  return (
+    128 +
+    (Object.hasOwn(signals, String(signal)) ? signals[String(signal) as NodeJS.Signals] : signals.SIGINT)
+  );
+}
+
+function refused({ runId }: RunInput, rule: string, message: string): RefusedEvent {
+  return { type: 'refused', runId, diagnostics: [{ rule, severity: 'error', message }] };
+}
+
+const OVERLAPPING =
+  'Another run of this runbook is going on, and two may not overlap (`overlap: reject`, or OVERLAP); wait for that one to end';
+
+function reasonOf(error: unknown): string {
+  const reasons: Record<string, string> = {
+    E2BIG: 'the variables are too large together for this system; pass a file as an input instead',
+    ENOENT: 'its interpreter or its working directory is not there',
+    EACCES: 'its interpreter may not be executed by this user',
+    EAGAIN: 'this system has no room for another process',
+    ENOMEM: 'this system has no memory left for another process',
+  };
+  const hint = isRunbookError(error) && error.hint !== undefined ? `. ${error.hint}` : '';
+  return `${reasons[systemCode(error) ?? ''] ?? messageOf(error)}${hint}`;
 }
 
 function interpreterOf({ script }: Runbook): [string, ...string[]] {

@@ -57,3 +57,8 @@ export function cleanValue(name: string, value: string, notices: NoticeEvent[]):
   }
   return cleaned;
 }
+
+/** The values alone. */
+export function plainValues(values: ReadonlyMap<string, GivenValue>): Map<string, string> {
+  return new Map(Array.from(values, ([name, { value }]) => [name, value]));
+}

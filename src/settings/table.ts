@@ -247,8 +247,7 @@ export function preferenceKeyOf(name: SettingName): string | undefined {
 
 /** Every variable from which a secret of ours may come: names, aliases and their `_FILE` forms. */
 export const secretVariables: readonly string[] = settingNames
-  .filter((name) => settingOf(name).secret)
-  .flatMap((name) => [name, ...(settingOf(name).aliases ?? [])])
+  .flatMap((name) => (settingOf(name).secret ? [name, ...(settingOf(name).aliases ?? [])] : []))
   .flatMap((name) => [name, `${name}_FILE`]);
 
 function variableNames(given: string): readonly string[] | undefined {
