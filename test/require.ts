@@ -1,0 +1,69 @@
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import path from 'node:path';
+import { it, type TestContext } from 'vitest';
+import { asOrdinaryUser, inMountNamespace, program } from './e2e/rig.ts';
+
+/** What a test may need of the machine, and how to tell whether it is there. */
+const components = {
+  linux: () => process.platform === 'linux',
+  bash: () => isOnPath('bash'),
+  zsh: () => isOnPath('zsh'),
+  fish: () => isOnPath('fish'),
+  setsid: () => isOnPath('setsid'),
+  tmux: () => isOnPath('tmux'),
+  root: () => process.getuid?.() === 0,
+  /** A user whom permissions bind, and who can run the program. */
+  'ordinary user': () => works(asOrdinaryUser([...program, '--version'])),
+  /** Mounting a file system that nobody else sees. */
+  mount: () => works(inMountNamespace('mount -t tmpfs -o size=16k tmpfs /mnt')),
+} satisfies Record<string, () => boolean>;
+
+export type Component = keyof typeof components;
+
+/**
+ * A test that needs something of the machine. Where that is missing the test is skipped, by name; with
+ * RUNBOOK_TEST_REQUIRE=all it fails instead, so that nobody takes a poor machine for a good one.
+ *
+ * @example needs('zsh', 'root')('does this', async () => { … })
+ */
+export function needs(
+  ...wanted: readonly Component[]
+): (name: string, test: (context: TestContext) => Promise<void> | void, timeoutMs?: number) => void {
+  return (name, test, timeoutMs) => {
+    it(
+      name,
+      async (context) => {
+        const missing = wanted.filter((component) => !isThere(component));
+        if (missing.length > 0 && process.env['RUNBOOK_TEST_REQUIRE'] === 'all')
+          throw new Error(`This machine lacks: ${missing.join(', ')}`);
+        if (missing.length > 0) context.skip(`this machine lacks: ${missing.join(', ')}`);
+        await test(context);
+      },
+      timeoutMs,
+    );
+  };
+}
+
+const known = new Map<Component, boolean>();
+
+function isThere(component: Component): boolean {
+  const answer = known.get(component) ?? components[component]();
+  known.set(component, answer);
+  return answer;
+}
+
+function isOnPath(name: string): boolean {
+  return (process.env['PATH'] ?? '').split(path.delimiter).some((folder) => {
+    try {
+      accessSync(path.join(folder, name), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+function works([command, ...args]: readonly [string, ...string[]]): boolean {
+  return spawnSync(command, args, { stdio: 'ignore' }).status === 0;
+}
