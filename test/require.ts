@@ -32,6 +32,7 @@ export function needs(
 ): (name: string, test: (context: TestContext) => Promise<void> | void, timeoutMs?: number) => void {
   return (name, test, timeoutMs) => {
     it(
+      // oxlint-disable-next-line vitest/valid-title -- it is a string: the caller's
       name,
       async (context) => {
         const missing = wanted.filter((component) => !isThere(component));
