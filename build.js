@@ -1,7 +1,7 @@
 // Bundles src/ into dist/ as CommonJS: one start-up file, and one chunk for each module that is imported
 // dynamically, so that a command loads only what it needs (esbuild itself splits only ES modules).
 import { build } from 'esbuild';
-import { readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 
 const root = import.meta.dirname;
@@ -32,27 +32,35 @@ const splitDynamicImports = {
   },
 };
 
-rmSync(path.join(root, 'dist'), { recursive: true, force: true });
+// Built aside and put in place whole, so that a build that fails leaves the earlier one as it was.
+const aside = mkdtempSync(path.join(root, 'dist-'));
 const built = new Set();
-for (let next = [...chunks]; next.length > 0; next = [...chunks].filter(([name]) => !built.has(name))) {
-  const entryPoints = next.map(([name, file]) => ({ in: path.join(root, file), out: name }));
-  await build({
-    absWorkingDir: root,
-    entryPoints,
-    outdir: 'dist',
-    outExtension: { '.js': '.cjs' },
-    bundle: true,
-    format: 'cjs',
-    platform: 'node',
-    target: 'node22.12',
-    minifySyntax: true,
-    minifyWhitespace: true,
-    keepNames: false,
-    legalComments: 'none',
-    logLevel: 'warning',
-    define: { VERSION: JSON.stringify(version), 'import.meta.url': 'importMetaUrl' },
-    banner: { js: "const importMetaUrl=require('node:url').pathToFileURL(__filename).href;" },
-    plugins: [splitDynamicImports],
-  });
-  for (const [name] of next) built.add(name);
+try {
+  for (let next = [...chunks]; next.length > 0; next = [...chunks].filter(([name]) => !built.has(name))) {
+    const entryPoints = next.map(([name, file]) => ({ in: path.join(root, file), out: name }));
+    await build({
+      absWorkingDir: root,
+      entryPoints,
+      outdir: aside,
+      outExtension: { '.js': '.cjs' },
+      bundle: true,
+      format: 'cjs',
+      platform: 'node',
+      target: 'node22.12',
+      minifySyntax: true,
+      minifyWhitespace: true,
+      keepNames: false,
+      legalComments: 'none',
+      logLevel: 'warning',
+      define: { VERSION: JSON.stringify(version), 'import.meta.url': 'importMetaUrl' },
+      banner: { js: "const importMetaUrl=require('node:url').pathToFileURL(__filename).href;" },
+      plugins: [splitDynamicImports],
+    });
+    for (const [name] of next) built.add(name);
+  }
+  const dist = path.join(root, 'dist');
+  rmSync(dist, { recursive: true, force: true });
+  renameSync(aside, dist);
+} finally {
+  rmSync(aside, { recursive: true, force: true });
 }
