@@ -1,10 +1,11 @@
 /**
  * Every way in which the program itself can fail, with what each door says of it. What is wrong with a
- * document is no error but a diagnostic (runbook/diagnostic.ts), and how a script ended is an event.
+ * document is no error but a diagnostic (runbook/diagnostic.ts), and how a script ended is an event. The exit
+ * codes are those of `execute`, which must not be mistaken for a script's own; docs/errors.md has them all.
  */
-const errorTable = {
+export const errorTable = {
   /** The command line or a request is wrong in itself. */
-  usage: { exitCode: 2, httpStatus: 400 },
+  usage: { exitCode: 125, httpStatus: 400 },
   /** A setting has a value that is not allowed, or two that contradict each other. */
   invalid_setting: { exitCode: 125, httpStatus: 500 },
   /** A file or folder that was named is not there. */
@@ -38,7 +39,7 @@ export class RunbookError extends Error {
   }
 }
 
-/** The exit code of the process for a failure of the program itself. */
+/** The exit code of `execute` for a failure of the program itself. */
 export function exitCodeOf(error: unknown): number {
   return isRunbookError(error) ? errorTable[error.code].exitCode : 125;
 }

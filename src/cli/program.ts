@@ -15,17 +15,23 @@ export async function runCommandLine(argv: readonly string[]): Promise<number> {
     exitCode = code;
   });
   try {
-    await program.parseAsync(argv, { from: 'user' });
+    if (argv.length === 0) program.outputHelp();
+    else await program.parseAsync(argv, { from: 'user' });
     return exitCode;
   } catch (error) {
-    const isExecute = argv.find((word) => !word.startsWith('-')) === 'execute';
-    if (error instanceof CommanderError) {
-      // What ends a script's run is 125 wherever the script did not run: its own code may well be 2.
-      return error.exitCode === 0 ? 0 : isExecute ? 125 : 2;
+    const isUsage = error instanceof CommanderError || (isRunbookError(error) && error.code === 'usage');
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    if (!(error instanceof CommanderError)) report(error);
+    switch (argv.find((word) => !word.startsWith('-'))) {
+      case 'execute':
+        // Never 1 or 2, which may well be a script's own code.
+        return exitCodeOf(error);
+      case 'validate':
+        // 1 would say that the documents are wrong.
+        return 2;
+      default:
+        return isUsage ? 2 : 1;
     }
-    report(error);
-    const code = exitCodeOf(error);
-    return isExecute || code !== 125 ? (isExecute && code === 2 ? 125 : code) : 1;
   }
 }
 
@@ -72,7 +78,7 @@ function buildProgram(done: (exitCode: number) => void): Command {
       'after',
       example('validate runbooks/', 'execute samples/runbooks/SimpleRunbook.md -e TEST_VAR=hello'),
     )
-    .action(() => program.outputHelp());
+    .configureOutput({ outputError: (text, print) => print(text.replace(/^error:/, 'runbook:')) });
 
   program
     .command('validate')
@@ -160,11 +166,13 @@ function buildProgram(done: (exitCode: number) => void): Command {
     .argument('<runbook>')
     .option('-n, --last <count>', 'only the last runs')
     .option('--json', 'as JSON')
+    .addHelpText('after', example('history show DeployService.md -n 3'))
     .action(action(async () => (await import('./history.ts')).historyCommand));
   history
     .command('apply')
     .description('write entries into the document that wait for it because it was read-only')
     .argument('<runbook>')
+    .addHelpText('after', example('history apply DeployService.md'))
     .action(action(async () => (await import('./history.ts')).applyHistoryCommand));
 
   program
@@ -189,11 +197,13 @@ function buildProgram(done: (exitCode: number) => void): Command {
     .option('--roles <roles>', 'its roles, with commas', '')
     .option('--claim <name=value>', 'another claim', collect)
     .option('--ttl <duration>', 'how long it is valid; default: JWT_TTL_MINUTES')
+    .addHelpText('after', example('token issue --subject alice --roles sre,api --ttl 8h > token'))
     .action(action(async () => (await import('./token.ts')).issueCommand));
   token
     .command('inspect')
     .description('decode a token and say whether it verifies')
     .argument('[file]', 'a token file; default: RUNBOOK_TOKEN_FILE')
+    .addHelpText('after', example('token inspect token'))
     .action(action(async () => (await import('./token.ts')).inspectCommand));
 
   const config = program
@@ -204,21 +214,25 @@ function buildProgram(done: (exitCode: number) => void): Command {
     .command('get')
     .argument('<key>')
     .description('print one preference')
+    .addHelpText('after', example('config get token-file'))
     .action(action(async () => (await import('./config.ts')).getCommand));
   config
     .command('set')
     .argument('<key>')
     .argument('[value]', 'without it, the preference is removed')
     .description('keep a preference')
+    .addHelpText('after', example('config set script-timeout-seconds 900', 'config set token-file'))
     .action(action(async () => (await import('./config.ts')).setCommand));
   config
     .command('list')
     .option('--json', 'as JSON')
     .description('all settings, with their values and whence they come')
+    .addHelpText('after', example('config list --json'))
     .action(action(async () => (await import('./config.ts')).listConfigCommand));
   config
     .command('path')
     .description('print where the preferences are kept')
+    .addHelpText('after', example('config path'))
     .action(action(async () => (await import('./config.ts')).pathCommand));
 
   program
@@ -232,7 +246,7 @@ function buildProgram(done: (exitCode: number) => void): Command {
 }
 
 function example(...commands: string[]): string {
-  return `\nExamples:\n${commands.map((command) => `  runbook ${command}\n`).join('')}`;
+  return `\nExamples:\n${commands.map((command) => `  runbook ${command}`).join('\n')}`;
 }
 
 function collect(value: string, earlier: readonly string[] = []): string[] {
