@@ -4,6 +4,7 @@ import { formatDuration } from './units.ts';
 export interface HistoryEntry {
   /** When the run ended, ISO 8601, UTC. */
   readonly time: string;
+  /** NaN where an entry of the oldest shape does not say it. */
   readonly exitCode: number;
   readonly runId?: string;
   readonly subject?: string;
@@ -55,7 +56,8 @@ export function formatEntry(entry: NewHistoryEntry): string {
 
 function block(label: string, content: string): string {
   if (content === '') return '';
-  const longest = Math.max(2, ...Array.from(content.matchAll(/`+/g), ([run]) => run.length));
+  let longest = 2;
+  for (const [run] of content.matchAll(/`+/g)) longest = Math.max(longest, run.length);
   const fence = '`'.repeat(longest + 1);
   return `\n**${label}:**\n${fence}\n${content}${content.endsWith('\n') ? '' : '\n'}${fence}\n`;
 }
@@ -81,7 +83,9 @@ export function oneLine(text: string, maxLength = 1000): string {
     /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\u061C\u200B-\u200F\u202A-\u202E\u2060-\u2069\uFEFF]/gu,
     (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`,
   );
-  return escaped.length > maxLength ? `${escaped.slice(0, maxLength - 1)}…` : escaped;
+  if (escaped.length <= maxLength) return escaped;
+  // Half of a pair would not survive as UTF-8.
+  return `${escaped.slice(0, maxLength - 1).replace(/[\uD800-\uDBFF]$/, '')}…`;
 }
 
 /** Text from outside as markdown that shows it as it is: one line, nothing in it is markup. */
@@ -139,7 +143,7 @@ export function historyReader(onEntry: (entry: HistoryEntry) => void): HistoryRe
     line(raw) {
       const line = raw.replace(/\r$/, '');
       if (fence !== undefined) {
-        if (line !== fence) return blockLines.push(raw) > 0;
+        if (line !== fence) return blockLines.push(line) > 0;
         closeBlock();
         return false;
       }
@@ -147,54 +151,76 @@ export function historyReader(onEntry: (entry: HistoryEntry) => void): HistoryRe
       const bullets = BULLET_HEADER.exec(line);
       const json = line.startsWith('{') && line.endsWith('}') ? jsonEntry(line) : undefined;
       if (header) start(header[1]!, Number(header[2]), 'ours');
-      else if (bullets) start(`${bullets[1]!.replace('t', 'T').replace(/Z$/, '')}Z`, Number.NaN, 'bullets');
+      else if (bullets) start(isoTime(bullets[1]!), Number.NaN, 'bullets');
       else if (json) {
         finish();
         onEntry(json);
-      } else if (open?.shape === 'ours') {
-        const named = /^\*\*(Stdout|Stderr|Error):\*\*$/.exec(line);
-        if (named) label = named[1]!.toLowerCase() as typeof label;
-        else if (label && /^`{3,}$/.test(line)) fence = line;
-        else if (line.startsWith('Run `')) Object.assign(open.entry, readFacts(line));
-        else if (line !== '') label = undefined;
-      } else if (open?.shape === 'bullets') readBullet(open, line);
+      } else if (open?.shape === 'ours') readOurs(open.entry, line);
+      else if (open?.shape === 'bullets') readBullet(open.entry, line);
       return false;
     },
     end: finish,
   };
 
-  function readBullet(entry: OpenEntry, line: string): void {
+  function readOurs(entry: OpenEntry['entry'], line: string): void {
+    const named = /^\*\*(Stdout|Stderr|Error):\*\*$/.exec(line);
+    if (named) label = named[1]!.toLowerCase() as typeof label;
+    else if (label && /^`{3,}$/.test(line)) fence = line;
+    else if (line.startsWith('Run `') && entry.runId === undefined) Object.assign(entry, readFacts(line));
+    else if (line !== '') label = undefined;
+  }
+
+  function readBullet(entry: OpenEntry['entry'], line: string): void {
     const stream = /^### (stdout|stderr)$/i.exec(line);
-    const code = /^[-*\s]*\**Return Code:?\**:?\s*(-?\d+)/i.exec(line);
     if (stream) label = stream[1]!.toLowerCase() as typeof label;
-    else if (label === 'stdout' || label === 'stderr') entry.entry[label] += `${line}\n`;
-    else if (code) entry.entry.exitCode = Number(code[1]);
+    else if (label === 'stdout' || label === 'stderr') entry[label] += `${line}\n`;
+    else {
+      const code = /^[-*\s]*Return Code[:*]*\s*(-?\d+)/i.exec(line);
+      const completed = /^[-*\s]*Completed[:*]*\s*(\d{4}-\d\d-\d\dT\S+)$/i.exec(line);
+      if (code) entry.exitCode = Number(code[1]);
+      else if (completed) entry.time = isoTime(completed[1]!);
+    }
   }
 }
 
 const HEADER = /^### (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) \| Exit Code: (-?\d+)$/;
 /** Stage0's oldest shape has a small t and no zone. */
-const BULLET_HEADER = /^## (\d{4}-\d\d-\d\d[tT]\d\d:\d\d:\d\d(?:\.\d+)?Z?)$/;
+const BULLET_HEADER = /^## (\d{4}-\d\d-\d\dt\d\d:\d\d:\d\d(?:\.\d+)?(?:z|[+-]\d\d:?\d\d)?)\s*$/i;
 
+/** A time of Stage0 as ours; without a zone it is UTC. What is no time stays as it is. */
+function isoTime(text: string): string {
+  const upper = text.toUpperCase();
+  const time = new Date(/(?:Z|[+-]\d\d:?\d\d)$/.test(upper) ? upper : `${upper}Z`);
+  return Number.isNaN(time.getTime()) ? text : time.toISOString();
+}
+
+/** The facts stand in a fixed order, and only duration and remark may be missing: what a subject says is no fact. */
 function readFacts(line: string): Partial<HistoryEntry> {
-  const facts = line.split(' · ').map((fact) => fact.trim());
-  const at = facts.findIndex((fact) => fact.startsWith('sha256:'));
-  const remark = facts[at + 1];
-  const duration = at === 3 ? facts[2] : undefined;
+  const [run = '', subject, ...rest] = line.split(' · ').map((fact) => fact.trim());
+  const at = rest.findIndex((fact) => fact.startsWith('sha256:'));
+  const duration = at === 1 ? rest[0] : undefined;
+  const remark = rest[at + 1];
   return {
-    runId: facts[0]!.replace(/^Run `(.*)`$/, '$1'),
-    ...(facts[1] !== undefined && { subject: unescapeInline(facts[1]) }),
+    runId: run.replace(/^Run `(.*)`$/, '$1'),
+    ...(subject !== undefined && { subject: unescapeInline(subject) }),
     ...(duration !== undefined && { duration }),
-    ...(at > 0 && { digest: facts[at]!.slice('sha256:'.length) }),
-    ...(at > 0 && remark !== undefined && { remark: unescapeInline(remark) }),
+    ...(at >= 0 && { digest: rest[at]!.slice('sha256:'.length) }),
+    ...(at >= 0 && remark !== undefined && { remark: unescapeInline(remark) }),
   };
 }
 
 /** The raw output of the oldest shape stands between blank lines that are no part of it. */
 function trimmed({ entry, shape }: OpenEntry): HistoryEntry {
   if (shape === 'ours') return entry;
-  const strip = (text: string): string => text.replace(/^\n+/, '').replace(/\n+$/, '\n').replace(/^\n$/, '');
-  return { ...entry, stdout: strip(entry.stdout), stderr: strip(entry.stderr) };
+  return { ...entry, stdout: withoutBlankEnds(entry.stdout), stderr: withoutBlankEnds(entry.stderr) };
+}
+
+function withoutBlankEnds(text: string): string {
+  let from = 0;
+  let to = text.length;
+  while (text[from] === '\n') from++;
+  while (to > from && text[to - 1] === '\n') to--;
+  return to > from ? `${text.slice(from, to)}\n` : '';
 }
 
 /** A line of Stage0's second shape: one run, or one validation, as minified JSON. */
@@ -215,7 +241,7 @@ function jsonEntry(line: string): HistoryEntry | undefined {
     : [];
   const subject = asRecord(record['breadcrumb'])?.['by_user'];
   return {
-    time,
+    time: isoTime(time),
     exitCode,
     ...(typeof subject === 'string' && { subject }),
     ...(text('run_id') !== '' && { runId: text('run_id') }),
