@@ -12,7 +12,7 @@ export interface Source {
 
 /** An H1 with what stands below it, up to the next one. */
 export interface Section {
-  /** As written. */
+  /** As written, without its markup. */
   readonly title: string;
   /** For comparison: trimmed, lower case, white space folded. */
   readonly key: string;
@@ -23,40 +23,62 @@ export interface Section {
 
 export interface Outline {
   readonly source: Source;
-  /** The first block of the document, whatever it is. */
-  readonly first: RootContent | undefined;
+  /** What stands above the first section. */
+  readonly before: readonly RootContent[];
   readonly sections: readonly Section[];
-  /** Headings of other levels, at the top level of the document. */
-  readonly subheadings: readonly { readonly title: string; readonly key: string; readonly place: Place }[];
 }
 
-const processor = unified().use(remarkParse);
+/**
+ * A document is read for its blocks; emphasis, links and the like mean nothing in it. They are also what makes
+ * the parser slow on purpose: some take it time that grows with the square of their number.
+ */
+const blocks = unified()
+  .use(remarkParse)
+  .data('micromarkExtensions', [
+    {
+      disable: {
+        null: [
+          'attention',
+          'autolink',
+          'codeText',
+          'hardBreakEscape',
+          'htmlText',
+          'labelEnd',
+          'labelStartImage',
+          'labelStartLink',
+        ],
+      },
+    },
+  ])
+  .freeze();
+
+const inlines = unified().use(remarkParse).freeze();
 
 /** Splits a document into its H1 sections, as CommonMark sees them. Throws nothing: any text is markdown. */
 export function outlineOf(text: string): Outline {
-  const tree = processor.parse(text);
-  const sections: {
-    -readonly [K in keyof Section]: Section[K] extends readonly RootContent[] ? RootContent[] : Section[K];
-  }[] = [];
-  const subheadings: { title: string; key: string; place: Place }[] = [];
-  for (const node of tree.children) {
-    if (node.type === 'heading') {
-      const title = toString(node);
-      const named = { title, key: sectionKey(title), place: placeOf(node) };
-      if (node.depth === 1) {
-        sections.push({ ...named, heading: node, nodes: [] });
-        continue;
-      }
-      subheadings.push(named);
+  const before: RootContent[] = [];
+  const sections: (Section & { readonly nodes: RootContent[] })[] = [];
+  for (const node of blocks.parse(text).children) {
+    if (node.type === 'heading' && node.depth === 1) {
+      const title = titleOf(node, text);
+      sections.push({ title, key: sectionKey(title), heading: node, nodes: [], place: placeOf(node) });
+    } else {
+      (sections.at(-1)?.nodes ?? before).push(node);
     }
-    sections.at(-1)?.nodes.push(node);
   }
-  return {
-    source: { text, lines: text.split(/\r\n|\r|\n/) },
-    first: tree.children[0],
-    sections,
-    subheadings,
-  };
+  return { source: { text, lines: text.split(/\r\n|\r|\n/) }, before, sections };
+}
+
+/** No name of ours is longer, with all the markup that one may put around it. */
+const MAX_TITLE = 200;
+
+/** The words of a heading: `# **Required** Claims` names the same section as `# Required Claims`. */
+export function titleOf(heading: Heading, text: string): string {
+  const plain = toString(heading).trim();
+  const [first, last] = [heading.children[0], heading.children.at(-1)];
+  if (!first || !last || plain.length > MAX_TITLE || !/[*_`[\]<]/.test(plain)) return plain;
+  const written = text.slice(offsetOf(first), last.position!.end.offset);
+  return toString(inlines.parse(`# ${written.replaceAll(/\s+/g, ' ')}`)).trim();
 }
 
 /** Section names compare without regard to case and surrounding space. */
@@ -92,21 +114,22 @@ export function firstContentLine(block: Code): number {
   return block.position!.start.line + (isFenced(block) ? 1 : 0);
 }
 
-/** The place of a range inside a block's content, whose own lines and columns are 1-based. */
-export function placeInBlock(source: Source, block: Code, range: Place): Place {
+/** A function that places a range inside a block's content, whose own lines and columns are 1-based. */
+export function placerIn(source: Source, block: Code): (range: Place) => Place {
   const first = firstContentLine(block);
   const content = block.value.split(/\r\n|\r|\n/);
+  // What the parser took away from the beginning of a line: the fence's indentation, the marks of a quote.
   const shift = (line: number): number => {
     const whole = source.lines[first + line - 2] ?? '';
     const inner = content[line - 1] ?? '';
     return whole.endsWith(inner) ? whole.length - inner.length : 0;
   };
-  return {
+  return (range) => ({
     line: first + range.line - 1,
     column: range.column + shift(range.line),
     endLine: first + range.endLine - 1,
     endColumn: range.endColumn + shift(range.endLine),
-  };
+  });
 }
 
 /** Whether a fenced block runs to the end of the document because nobody closed it. */
@@ -117,7 +140,7 @@ export function isUnclosed(source: Source, block: Code): boolean {
 }
 
 /** Indented code has no fence; its content begins on its own first line. */
-function isFenced(block: Code): boolean {
+export function isFenced(block: Code): boolean {
   const { start, end } = block.position!;
   const lineCount = block.value === '' ? 0 : block.value.split(/\r\n|\r|\n/).length;
   return block.lang != null || end.line - start.line + 1 > lineCount;

@@ -1,17 +1,7 @@
 import type { Code } from 'mdast';
-import {
-  isAlias,
-  isMap,
-  isScalar,
-  isSeq,
-  LineCounter,
-  parseDocument,
-  visit,
-  type Document,
-  type ParsedNode,
-} from 'yaml';
+import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type Node } from 'yaml';
 import type { Diagnostic, Place } from './diagnostic.ts';
-import { placeInBlock, placeOf, type Source } from './markdown.ts';
+import { placeOf, placerIn, type Source } from './markdown.ts';
 
 /** A value of a YAML block, reduced to what a runbook can mean by it. */
 export type YamlValue =
@@ -33,6 +23,7 @@ export interface YamlEntry {
 
 /** More would be a document that wants to be slow to read; nobody needs them by hand. */
 const MAX_ALIASES = 100;
+const MAX_VALUES = 100_000;
 const MAX_DEPTH = 20;
 
 /**
@@ -46,110 +37,111 @@ export function readYaml(
   rule: string,
 ): { value?: YamlValue; diagnostics: Diagnostic[] } {
   const lineCounter = new LineCounter();
+  const place = placerIn(source, block);
   const at = (from: number, to: number): Place => {
     const start = lineCounter.linePos(from);
     const end = lineCounter.linePos(Math.max(from, to));
-    return placeInBlock(source, block, {
+    return place({
       line: Math.max(start.line, 1),
       column: Math.max(start.col, 1),
       endLine: Math.max(end.line, 1),
       endColumn: Math.max(end.col, 1),
     });
   };
-  const fail = (message: string, place: Place): { diagnostics: Diagnostic[] } => ({
-    diagnostics: [{ rule, severity: 'error', message, place }],
+  const fail = (message: string, where: Place): { diagnostics: Diagnostic[] } => ({
+    diagnostics: [{ rule, severity: 'error', message: `The YAML cannot be read: ${message}`, place: where }],
   });
-  try {
-    const document = parseDocument(block.value, {
-      schema: 'core',
-      lineCounter,
-      prettyErrors: false,
-      logLevel: 'silent',
-    });
-    const problem = document.errors[0];
-    if (problem) return fail(`The YAML cannot be read: ${problem.message}`, at(...problem.pos));
-    const refused = refusal(document);
-    if (refused) return fail(refused.message, at(...refused.range));
-    return { value: reduce(document.contents, document, at, placeOf(block), 0), diagnostics: [] };
-  } catch (error) {
-    // The library throws for what it takes for an attack (nesting, aliases); its message says which.
-    const reason =
-      error instanceof RangeError
-        ? 'it is nested too deeply'
-        : error instanceof Error
-          ? error.message
-          : String(error);
-    return fail(`The YAML cannot be read: ${reason}`, placeOf(block));
-  }
-}
-
-function refusal(document: Document.Parsed): { message: string; range: [number, number] } | undefined {
-  let aliases = 0;
-  let found: { message: string; range: [number, number] } | undefined;
-  visit(document, (_key, node) => {
-    if (isAlias(node) && ++aliases > MAX_ALIASES) {
-      found = {
-        message: `The YAML has more than ${MAX_ALIASES} aliases; write the values out`,
-        range: rangeOf(node),
-      };
-      return visit.BREAK;
-    }
-    if ((isScalar(node) || isMap(node) || isSeq(node)) && node.tag !== undefined) {
-      found = {
-        message: `YAML tags are not allowed, found ${node.tag}; write a plain value`,
-        range: rangeOf(node),
-      };
-      return visit.BREAK;
-    }
-    return undefined;
+  // The library breaks lines at \n alone, markdown at \r too.
+  const document = parseDocument(block.value.replaceAll(/\r\n?/g, '\n'), {
+    schema: 'core',
+    lineCounter,
+    prettyErrors: false,
+    logLevel: 'silent',
+    // Its own search for duplicates compares each key with each other one.
+    uniqueKeys: false,
   });
-  return found;
+  const error = document.errors[0];
+  if (error) return fail(IN_OTHER_WORDS[error.code] ?? error.message, at(...error.pos));
+  const { value, problem } = reduce(document, placeOf(block), at);
+  return problem ? fail(problem.message, problem.place) : { value, diagnostics: [] };
 }
 
-function rangeOf(node: { range?: readonly [number, number, number] | null | undefined }): [number, number] {
-  return node.range ? [node.range[0], node.range[1]] : [0, 0];
+/** Where the library speaks to who calls it, not to who wrote the text. */
+const IN_OTHER_WORDS: Record<string, string> = {
+  RESOURCE_EXHAUSTION: 'it is nested too deeply',
+  MULTIPLE_DOCS: 'it holds more than one document; remove the line `---`',
+};
+
+interface Problem {
+  readonly message: string;
+  readonly place: Place;
 }
 
+/** Reduces the library's nodes to plain values, and finds the first that is not allowed. */
 function reduce(
-  node: ParsedNode | null,
   document: Document.Parsed,
-  at: (from: number, to: number) => Place,
   around: Place,
-  depth: number,
-): YamlValue {
-  if (depth > MAX_DEPTH) throw new RangeError('nested too deeply');
-  const place = node?.range ? at(...rangeOf(node)) : around;
-  const target = isAlias(node) ? (node.resolve(document) as ParsedNode | undefined) : node;
-  if (isMap(target)) {
-    const entries = target.items.map((pair): YamlEntry => {
-      const keyPlace = pair.key.range ? at(...rangeOf(pair.key)) : place;
-      return {
-        key: isScalar(pair.key) ? scalarText(pair.key) : String(pair.key),
-        keyPlace,
-        value: reduce(pair.value, document, at, keyPlace, depth + 1),
-      };
-    });
-    return { kind: 'map', entries, place };
-  }
-  if (isSeq(target)) {
-    return {
-      kind: 'list',
-      items: target.items.map((item) => reduce(item, document, at, place, depth + 1)),
-      place,
-    };
-  }
-  if (!isScalar(target) || target.value === null || target.value === undefined)
+  at: (from: number, to: number) => Place,
+): { value: YamlValue; problem: Problem | undefined } {
+  const anchors = new Map<string, Node>();
+  let problem: Problem | undefined;
+  let aliases = 0;
+  let values = 0;
+  const value = valueOf(document.contents, around, 0, false);
+  return { value, problem };
+
+  function refuse(message: string, place: Place): YamlValue {
+    problem ??= { message, place };
     return { kind: 'null', place };
-  return {
-    kind: 'scalar',
-    text: scalarText(target),
-    value: target.value as string | number | boolean,
-    place,
-  };
+  }
+
+  function valueOf(node: unknown, outer: Place, depth: number, isCopy: boolean): YamlValue {
+    const place = placeOfNode(node, outer);
+    if (problem) return { kind: 'null', place };
+    if (depth > MAX_DEPTH) return refuse(`it is nested more than ${MAX_DEPTH} deep`, place);
+    if (++values > MAX_VALUES) return refuse(`it has more than ${MAX_VALUES} values`, place);
+    if (isAlias(node)) {
+      if (!isCopy && ++aliases > MAX_ALIASES)
+        return refuse(`it has more than ${MAX_ALIASES} aliases; write the values out`, place);
+      const target = anchors.get(node.source);
+      if (!target)
+        return refuse(`the alias *${node.source} stands for nothing; put the text in quotes`, place);
+      return { ...valueOf(target, place, depth + 1, true), place };
+    }
+    if (!isScalar(node) && !isMap(node) && !isSeq(node)) return { kind: 'null', place };
+    if (node.tag !== undefined)
+      return refuse(`no tag is allowed, found ${node.tag}; write a plain value`, place);
+    if (node.anchor !== undefined && !isCopy) anchors.set(node.anchor, node);
+    if (isSeq(node)) {
+      const items = node.items.map((item) => valueOf(item, place, depth + 1, isCopy));
+      return { kind: 'list', items, place };
+    }
+    if (isMap(node)) {
+      const keys = new Set<string>();
+      const entries = node.items.map((pair): YamlEntry => {
+        const keyPlace = placeOfNode(pair.key, place);
+        const key = keyOf(valueOf(pair.key, place, depth + 1, isCopy));
+        if (key === undefined) refuse('a key is no plain text', keyPlace);
+        else if (keys.has(key)) refuse(`the key \`${key}\` stands twice; remove one`, keyPlace);
+        keys.add(key ?? '');
+        return { key: key ?? '', keyPlace, value: valueOf(pair.value, keyPlace, depth + 1, isCopy) };
+      });
+      return { kind: 'map', entries, place };
+    }
+    if (node.value === null || node.value === undefined) return { kind: 'null', place };
+    const scalar = node.value as string | number | boolean;
+    // A number keeps the digits that its author wrote: 1.10 is not 1.1.
+    const text = typeof scalar === 'string' ? scalar : (node.source ?? String(scalar));
+    return { kind: 'scalar', text, value: scalar, place };
+  }
+
+  function placeOfNode(node: unknown, outer: Place): Place {
+    const isNode = isAlias(node) || isScalar(node) || isMap(node) || isSeq(node);
+    return isNode && node.range ? at(node.range[0], node.range[1]) : outer;
+  }
 }
 
-/** A number keeps the digits that its author wrote: 1.10 is not 1.1. */
-function scalarText(scalar: { value: unknown; source?: string }): string {
-  if (scalar.value === null) return '';
-  return typeof scalar.value === 'string' ? scalar.value : (scalar.source ?? String(scalar.value));
+function keyOf(value: YamlValue): string | undefined {
+  if (value.kind === 'null') return '';
+  return value.kind === 'scalar' ? value.text : undefined;
 }

@@ -1,24 +1,25 @@
+import { isUtf8 } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
 import { open, realpath, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
-import { RunbookError, systemCode } from '../errors.ts';
-import type { Diagnostic, Place } from '../runbook/diagnostic.ts';
-import { historyReader, type HistoryEntry, type HistoryReader } from '../runbook/history.ts';
-import { historyCandidates, SECTION_LINE } from '../runbook/locate.ts';
-import { afterHistory, parseRunbook, type Parsed } from '../runbook/parse.ts';
+import { isRunbookError, messageOf, RunbookError, systemCode } from '../errors.ts';
+import type { Diagnostic } from '../runbook/diagnostic.ts';
+import { historyReader, type HistoryEntry } from '../runbook/history.ts';
+import { belowReader, historyCandidates, SECTION_LINE } from '../runbook/locate.ts';
+import { closesTheDoor, parseRunbook, unparsed, type Parsed } from '../runbook/parse.ts';
 
 /** What may stand above History; more is no document that a person reads before running it. */
 const MAX_DOCUMENT_BYTES = 1024 * 1024;
 const CHUNK_BYTES = 64 * 1024;
 
 /** A document as it stood on disk at one moment. */
-export interface RunbookDocument extends Omit<Parsed, 'historyOffset'> {
+export interface RunbookDocument extends Omit<Parsed, 'historyOffset' | 'historyEnd'> {
   /** As it was named. */
   readonly path: string;
   /** With links resolved; where its history goes. */
   readonly realPath: string;
-  /** The text above History, for showing lines of it. */
+  /** The text above History, for showing lines of it; without a BOM, which is no character of the first line. */
   readonly text: string;
   /** SHA-256 (hex) of the bytes above the History heading: the bytes that were parsed. */
   readonly digest: string;
@@ -34,8 +35,7 @@ export interface RunbookDocument extends Omit<Parsed, 'historyOffset'> {
  */
 export async function readDocument(file: string): Promise<RunbookDocument> {
   const realPath = await resolveFile(file);
-  // Without O_NONBLOCK, opening a FIFO would wait for a writer.
-  const handle = await openFile(file, realPath, constants.O_RDONLY | constants.O_NONBLOCK);
+  const handle = await openFile(file, realPath);
   try {
     const info = await handle.stat();
     if (info.isDirectory()) {
@@ -59,9 +59,10 @@ async function resolveFile(file: string): Promise<string> {
   }
 }
 
-async function openFile(file: string, realPath: string, flags: number): Promise<FileHandle> {
+async function openFile(file: string, realPath: string): Promise<FileHandle> {
   try {
-    return await open(realPath, flags);
+    // Without O_NONBLOCK, opening a FIFO would wait for a writer.
+    return await open(realPath, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     throw explain(file, error);
   }
@@ -69,6 +70,7 @@ async function openFile(file: string, realPath: string, flags: number): Promise<
 
 function explain(file: string, error: unknown): unknown {
   const code = systemCode(error);
+  if (isRunbookError(error) || code === undefined) return error;
   if (code === 'ENOENT' || code === 'ENOTDIR') {
     return new RunbookError('not_found', `There is no file ${file}`, {
       hint: 'Check the path; `runbook list` shows what is there.',
@@ -81,35 +83,42 @@ function explain(file: string, error: unknown): unknown {
     EIO: 'the disk reports an error',
     ENAMETOOLONG: 'its name is too long',
     EISDIR: 'it is a folder',
+    ENXIO: 'it is no regular file',
+    ERR_INVALID_ARG_VALUE: 'its name holds a NUL character',
   };
-  const reason = code === undefined ? undefined : reasons[code];
-  return reason === undefined
-    ? error
-    : new RunbookError('unreadable', `${file} cannot be read: ${reason}`, { cause: error });
+  const reason = reasons[code] ?? messageOf(error);
+  return new RunbookError('unreadable', `${file} cannot be read: ${reason}`, { cause: error });
 }
 
-async function readHead(handle: FileHandle): Promise<Omit<RunbookDocument, 'path' | 'realPath'>> {
+type ReadDocument = Omit<RunbookDocument, 'path' | 'realPath'>;
+
+async function readHead(handle: FileHandle): Promise<ReadDocument> {
   let bytes = Buffer.alloc(0);
-  let tried = 0;
+  let tried = -1;
   for (;;) {
     const { read, atEnd } = await readMore(handle, bytes);
     bytes = read;
-    if (bytes.includes(0)) return unparsed(bytes, binaryFinding(bytes, bytes.indexOf(0)));
     // A line that is not read to its end may go on in a way that makes it something else.
     const complete = atEnd ? bytes : bytes.subarray(0, bytes.lastIndexOf(0x0a) + 1);
     const candidates = historyCandidates(complete);
-    // Doubling the number of candidates bounds the work where hundreds of them stand inside one code block.
-    for (let index = tried; index < candidates.length; index = index * 2 + 1) {
-      tried = index * 2 + 1;
-      const found = parseBytes(bytes.subarray(0, candidates[index]));
-      if (!('parsed' in found)) return unparsed(bytes, found);
-      if (found.historyStart !== undefined) return finish(handle, bytes, found, candidates[index]!);
+    for (const index of worthTrying(tried, candidates.length)) {
+      tried = index;
+      const head = parseHead(complete.subarray(0, candidates[index]));
+      if (head.historyStart !== undefined) return withBelow(handle, head);
     }
-    if (bytes.length > MAX_DOCUMENT_BYTES) return unparsed(bytes, tooLarge());
-    if (atEnd) {
-      const found = parseBytes(bytes);
-      return 'parsed' in found ? finish(handle, bytes, found, bytes.length) : unparsed(bytes, found);
-    }
+    if (atEnd) return withBelow(handle, parseHead(bytes));
+    if (bytes.length > MAX_DOCUMENT_BYTES) return refused(bytes, notText(complete) ?? tooLarge());
+  }
+}
+
+/**
+ * Which candidates to parse up to, beginning behind the last one that was tried. The first one mostly is the
+ * heading; larger and larger steps bound the work where hundreds stand in one code block, and the last one is
+ * always tried, so that what is known never needs more to be read.
+ */
+function* worthTrying(tried: number, count: number): Generator<number> {
+  for (let index = tried + 1; index < count; index = Math.max(index + 1, Math.min(index * 2, count - 1))) {
+    yield index;
   }
 }
 
@@ -117,74 +126,62 @@ async function readMore(
   handle: FileHandle,
   bytes: Buffer,
 ): Promise<{ read: Buffer<ArrayBuffer>; atEnd: boolean }> {
-  const more = Buffer.alloc(Math.max(CHUNK_BYTES, bytes.length));
+  const wanted = Math.min(Math.max(CHUNK_BYTES, bytes.length), MAX_DOCUMENT_BYTES + 1 - bytes.length);
+  const more = Buffer.alloc(wanted);
   let length = 0;
-  while (length < more.length) {
-    const { bytesRead } = await handle.read(more, length, more.length - length, bytes.length + length);
+  while (length < wanted) {
+    const { bytesRead } = await handle.read(more, length, wanted - length, bytes.length + length);
     if (bytesRead === 0) break;
     length += bytesRead;
   }
-  return { read: Buffer.concat([bytes, more.subarray(0, length)]), atEnd: length < more.length };
+  return { read: Buffer.concat([bytes, more.subarray(0, length)]), atEnd: length < wanted };
 }
 
-interface ParsedBytes {
-  readonly parsed: Parsed;
-  readonly text: string;
-  readonly historyStart: number | undefined;
+interface Head extends ReadDocument {
+  /** Where the History heading ends, in bytes. */
+  readonly historyEnd?: number;
+  /** The line, 1-based, on which it ends. */
+  readonly historyLine?: number;
 }
 
-function parseBytes(bytes: Buffer): ParsedBytes | Diagnostic {
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return binaryFinding(bytes, firstInvalid(bytes));
-  }
+/** Parses the beginning of a document. What stands below its History heading, if that is in it, is let be. */
+function parseHead(bytes: Buffer): Head {
+  const problem = notText(bytes);
+  // Of the line that is not text nobody can say what it would be without it.
+  const clean = problem ? bytes.subarray(0, bytes.lastIndexOf(0x0a, problem.offset) + 1) : bytes;
+  const text = clean.toString();
   const parsed = parseRunbook(text);
-  const { historyOffset } = parsed;
+  const { historyOffset, historyEnd } = parsed;
+  if (historyOffset === undefined || historyEnd === undefined) {
+    return problem ? refused(bytes, problem) : headOf(parsed, text, bytes);
+  }
+  const above = text.slice(0, historyEnd);
+  const historyStart = Buffer.byteLength(text.slice(0, historyOffset));
   return {
-    parsed,
-    text,
-    historyStart: historyOffset === undefined ? undefined : Buffer.byteLength(text.slice(0, historyOffset)),
+    ...headOf(
+      above.length < text.length ? parseRunbook(above) : parsed,
+      above,
+      bytes.subarray(0, historyStart),
+    ),
+    historyStart,
+    historyEnd: Buffer.byteLength(above),
+    historyLine: above.split(/\r\n|\r|\n/).length,
   };
 }
 
-async function finish(
-  handle: FileHandle,
-  bytes: Buffer,
-  { parsed, text, historyStart }: ParsedBytes,
-  searchFrom: number,
-): Promise<Omit<RunbookDocument, 'path' | 'realPath'>> {
-  const { runbook, isRunbook, diagnostics } = parsed;
-  const below =
-    historyStart === undefined
-      ? undefined
-      : await findSectionBelow(handle, searchFrom, countLines(bytes, searchFrom));
+function headOf({ runbook, isRunbook, diagnostics }: Parsed, text: string, hashed: Uint8Array): Head {
   return {
     runbook,
     isRunbook,
-    diagnostics: below ? [...diagnostics, below] : diagnostics,
-    text,
-    digest: digestOf(bytes.subarray(0, historyStart)),
-    historyStart,
-  };
-}
-
-const emptyParsed = parseRunbook('');
-
-function unparsed(bytes: Buffer, diagnostic: Diagnostic): Omit<RunbookDocument, 'path' | 'realPath'> {
-  return {
-    runbook: { ...emptyParsed.runbook, claimsReadable: false },
-    isRunbook: false,
-    diagnostics: [diagnostic],
-    text: '',
-    digest: digestOf(bytes),
+    diagnostics,
+    text: text.replace(/^\uFEFF/, ''),
+    digest: createHash('sha256').update(hashed).digest('hex'),
     historyStart: undefined,
   };
 }
 
-function digestOf(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
+function refused(bytes: Uint8Array, { rule, severity, message, place }: Diagnostic): Head {
+  return headOf(unparsed({ rule, severity, message, ...(place && { place }) }), '', bytes);
 }
 
 function tooLarge(): Diagnostic {
@@ -192,40 +189,60 @@ function tooLarge(): Diagnostic {
   return { rule: 'file/too-large', severity: 'error', message };
 }
 
-function binaryFinding(bytes: Buffer, offset: number): Diagnostic {
-  const line = countLines(bytes, offset) + 1;
-  const column = offset - bytes.lastIndexOf(0x0a, offset);
-  const what =
-    bytes[offset] === 0 ? 'a NUL byte' : `the byte 0x${(bytes[offset] ?? 0).toString(16)}, which is no UTF-8`;
-  const place: Place = { line, column, endLine: line, endColumn: column + 1 };
+/** The first byte that no text has, if there is one. */
+function notText(bytes: Buffer): (Diagnostic & { offset: number }) | undefined {
+  const nul = bytes.indexOf(0);
+  const valid = nul === -1 ? bytes : bytes.subarray(0, nul);
+  const offset = isUtf8(valid) ? nul : firstInvalid(valid);
+  if (offset === -1) return undefined;
+  const byte = bytes[offset] ?? 0;
+  const what = byte === 0 ? 'a NUL byte' : `the byte 0x${byte.toString(16)}, which is no UTF-8`;
+  const lines = bytes.toString('utf8', 0, offset).split(/\r\n|\r|\n/);
+  const line = lines.length;
+  const column = lines.at(-1)!.length + 1;
   return {
     rule: 'file/not-text',
     severity: 'error',
     message: `Expected UTF-8 text, found ${what}; save the file as UTF-8`,
-    place,
+    place: { line, column, endLine: line, endColumn: column + 1 },
+    offset,
   };
 }
 
-/** Halving finds the longest valid beginning; a character that is cut off at its end counts as valid. */
+/** Halving finds the longest beginning that can be decoded; a character that is cut off at its end does not count. */
 function firstInvalid(bytes: Buffer): number {
-  let valid = 0;
-  let invalid = bytes.length;
-  while (invalid - valid > 1) {
-    const middle = (valid + invalid) >> 1;
+  const decode = (end: number): string =>
+    new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes.subarray(0, end), {
+      stream: true,
+    });
+  let decoded = '';
+  for (let from = 0, to = bytes.length + 1; to - from > 1;) {
+    const middle = (from + to) >> 1;
     try {
-      new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(0, middle), { stream: true });
-      valid = middle;
+      decoded = decode(middle);
+      from = middle;
     } catch {
-      invalid = middle;
+      to = middle;
     }
   }
-  return valid;
+  return Buffer.byteLength(decoded);
 }
 
-function countLines(bytes: Buffer, end: number): number {
-  let lines = 0;
-  for (let at = bytes.indexOf(0x0a); at !== -1 && at < end; at = bytes.indexOf(0x0a, at + 1)) lines++;
-  return lines;
+async function withBelow(
+  handle: FileHandle,
+  { historyEnd, historyLine, ...document }: Head,
+): Promise<ReadDocument> {
+  if (historyEnd === undefined || historyLine === undefined) return document;
+  const below = await findSectionBelow(handle, historyEnd, historyLine);
+  if (!below) return document;
+  return {
+    ...document,
+    runbook: {
+      ...document.runbook,
+      claimsReadable: document.runbook.claimsReadable && !closesTheDoor(below),
+    },
+    diagnostics: [...document.diagnostics, below],
+  };
 }
 
 /**
@@ -235,32 +252,12 @@ function countLines(bytes: Buffer, end: number): number {
 async function findSectionBelow(
   handle: FileHandle,
   from: number,
-  lineCount: number,
+  line: number,
 ): Promise<Diagnostic | undefined> {
   if (!(await mayHoldSection(handle, from))) return undefined;
-  let diagnostic: Diagnostic | undefined;
-  let line = lineCount;
-  let previous = '';
-  await readLines(
-    handle,
-    from,
-    historyReader(() => undefined),
-    (text, isOutput) => {
-      line++;
-      const match = isOutput ? null : (SECTION_LINE.exec(text) ?? SECTION_LINE.exec(`${previous}\n${text}`));
-      const name = match?.[1] ?? match?.[2];
-      if (name && !diagnostic) {
-        diagnostic = afterHistory(name.trim(), {
-          line,
-          column: 1,
-          endLine: line,
-          endColumn: text.length + 1,
-        });
-      }
-      previous = isOutput ? '' : text;
-    },
-  );
-  return diagnostic;
+  const reader = belowReader(line);
+  for await (const lines of linesOf(handle, from)) for (const text of lines) reader.line(text);
+  return reader.end();
 }
 
 async function mayHoldSection(handle: FileHandle, from: number): Promise<boolean> {
@@ -268,32 +265,28 @@ async function mayHoldSection(handle: FileHandle, from: number): Promise<boolean
   let kept = '';
   for (let position = from; ;) {
     const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
-    if (bytesRead === 0) return SECTION_LINE.test(kept);
+    if (bytesRead === 0) return false;
     position += bytesRead;
     const text = kept + buffer.toString('latin1', 0, bytesRead);
-    // Two whole lines are carried over, because a Setext heading takes two.
-    const cut = text.lastIndexOf('\n', text.lastIndexOf('\n') - 1) + 1;
     if (SECTION_LINE.test(text)) return true;
+    // Two lines are carried over, because a Setext heading takes two.
+    const cut = text.lastIndexOf('\n', text.lastIndexOf('\n') - 1) + 1;
     kept = text.slice(Math.max(cut, text.length - 4096));
   }
 }
 
-/** Feeds the record's lines to a reader of entries; memory stays flat however long the record is. */
-async function readLines(
-  handle: FileHandle,
-  from: number,
-  reader: HistoryReader,
-  onLine: (line: string, isOutput: boolean) => void = () => undefined,
-): Promise<void> {
+/** The lines from there on, without their newlines, many at a time; memory stays flat however many there are. */
+async function* linesOf(handle: FileHandle, from: number): AsyncGenerator<string[]> {
   const stream = createReadStream('', { fd: handle, start: from, autoClose: false, encoding: 'utf8' });
   let rest = '';
   for await (const chunk of stream) {
-    const lines = (rest + String(chunk)).split('\n');
+    const lines = String(chunk).split('\n');
+    // Only the new part is searched: a line may be as long as the file.
+    lines[0] = rest + lines[0];
     rest = lines.pop() ?? '';
-    for (const line of lines) onLine(line, reader.line(line));
+    yield lines;
   }
-  if (rest !== '') onLine(rest, reader.line(rest));
-  reader.end();
+  if (rest !== '') yield [rest];
 }
 
 /**
@@ -305,15 +298,15 @@ export async function readHistory(
   document: Pick<RunbookDocument, 'path' | 'realPath' | 'historyStart'>,
 ): Promise<HistoryEntry[]> {
   if (document.historyStart === undefined) return [];
-  const handle = await openFile(document.path, document.realPath, constants.O_RDONLY);
+  const handle = await openFile(document.path, document.realPath);
   const entries: HistoryEntry[] = [];
+  const reader = historyReader((entry) => entries.push(entry));
   try {
-    await readLines(
-      handle,
-      document.historyStart,
-      historyReader((entry) => entries.push(entry)),
-    );
+    for await (const lines of linesOf(handle, document.historyStart)) lines.forEach(reader.line);
+    reader.end();
     return entries;
+  } catch (error) {
+    throw explain(document.path, error);
   } finally {
     await handle.close();
   }
