@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process';
 import { constants, type PathLike } from 'node:fs';
-import { close, open, unlink } from 'node:fs';
+import { closeSync, open, unlink } from 'node:fs';
 import { Socket } from 'node:net';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
+import { messageOf, RunbookError } from '../errors.ts';
 
 /** A pipe: we read one end, the script gets the descriptor of the other. */
 export interface Pipe {
@@ -27,17 +28,23 @@ export async function openPipes(folder: string, names: readonly [string, string]
 }
 
 /** Closes our copies of the ends that the script writes to, so that its end is seen. */
-export async function closeWriters(pipes: readonly Pipe[]): Promise<void> {
-  await Promise.all(pipes.map(({ writeDescriptor }) => promisify(close)(writeDescriptor)));
+export function closeWriters(pipes: readonly Pipe[]): void {
+  for (const { writeDescriptor } of pipes) closeSync(writeDescriptor);
 }
 
 function makeFifos(files: readonly string[]): Promise<void> {
   return new Promise((resolve, reject) => {
     const child = spawn('mkfifo', ['-m', '600', ...files], { stdio: 'ignore' });
-    child.once('error', reject);
+    const fail = (why: string): void =>
+      reject(
+        new RunbookError('unreadable', `The pipes for its output could not be made: ${why}`, {
+          hint: 'The program mkfifo (coreutils) must be on PATH, and EXECUTION_DIR on a file system that takes pipes.',
+        }),
+      );
+    child.once('error', (error) => fail(messageOf(error)));
     child.once('exit', (code) => {
       if (code === 0) resolve();
-      else reject(new Error(`mkfifo ended with ${code}`));
+      else fail(`mkfifo ended with ${code}`);
     });
   });
 }

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, closeSync } from 'node:fs';
 import os from 'node:os';
 import type { Readable } from 'node:stream';
 import type { OutputEvent, StreamName } from './events.ts';
-import { closeWriters, openPipes } from './pipes.ts';
+import { closeWriters, openPipes, type Pipe } from './pipes.ts';
 
 export interface ProcessOptions {
   /** The program, its arguments, and the script's path last. */
@@ -26,17 +26,19 @@ export interface ProcessResult {
   readonly exitCode: number;
   readonly ending: 'exited' | 'timed_out' | 'cancelled';
   readonly durationMs: number;
+  /** Whether something that outlived the script held its output open, and was cut off. */
+  readonly wasHeldOpen: boolean;
 }
 
 /** Read ahead of a slow consumer at most this much, then let the script wait. */
 const MAX_QUEUED_BYTES = 1024 * 1024;
 
 /**
- * What the script itself has written when it ends is in the pipe, and a pipe holds at most this much. Only a
- * process that survived it can make more come, or make us wait for the pipe's end; it may not hold the run open.
+ * When the script has ended, what it started may still be passing output on (`exec > >(tee log)`), or hold the
+ * pipe open for no reason. It gets this long and this much, and may not hold the run open.
  */
-const MAX_PIPE_BYTES = 1024 * 1024;
 const MAX_DRAIN_WAIT_MS = 2000;
+const MAX_DRAIN_BYTES = 1024 * 1024;
 
 /**
  * Runs a script in a session of its own and yields its output as it comes. Whatever happens to the consumer,
@@ -51,29 +53,38 @@ export async function* runProcess(options: ProcessOptions): AsyncGenerator<Outpu
     ['stdout', pipes[0].reader],
     ['stderr', pipes[1].reader],
   ]);
-  closeInheritedDescriptors(pipes.map(({ writeDescriptor }) => writeDescriptor));
-  const child = spawnPrivately(options, [pipes[0].writeDescriptor, pipes[1].writeDescriptor]);
-  const exit = exitOf(child);
-  await closeWriters(pipes);
+  const child = spawnOnto(pipes, options, queue.close);
   const stop = stopper(child, options);
-  void exit.then(() => {
-    // The group is the script's alone; what it left behind in it goes now. Output may still be in the pipes.
-    signalGroup(child, 'SIGKILL');
-    queue.drain();
-  }, queue.close);
+  const exit = exitOf(child).then((ended) => {
+    // From here on nothing changes how it ended: neither a late signal nor a consumer that takes its time.
+    stop.dispose();
+    return { ...ended, ending: stop.ending(), durationMs: performance.now() - started };
+  });
+  exit.then(queue.drain, queue.close);
   try {
     yield* queue.events();
-    const { code, signal } = await exit;
-    return {
-      exitCode: code ?? 128 + (signal ? os.constants.signals[signal] : 0),
-      ending: stop.ending(),
-      durationMs: performance.now() - started,
-    };
+    const { code, signal, ending, durationMs } = await exit;
+    const exitCode = code ?? 128 + (signal ? os.constants.signals[signal] : 0);
+    return { exitCode, ending, durationMs, wasHeldOpen: queue.wasHeldOpen() };
   } finally {
-    stop.dispose();
+    // The group is the script's alone; what it left behind in it goes now.
     signalGroup(child, 'SIGKILL');
     queue.close();
     await exit.catch(() => undefined);
+    stop.dispose();
+  }
+}
+
+function spawnOnto(pipes: readonly [Pipe, Pipe], options: ProcessOptions, close: () => void): ChildProcess {
+  const output = [pipes[0].writeDescriptor, pipes[1].writeDescriptor] as const;
+  try {
+    closeInheritedDescriptors(output);
+    return spawnPrivately(options, output);
+  } catch (error) {
+    close();
+    throw error;
+  } finally {
+    closeWriters(pipes);
   }
 }
 
@@ -186,6 +197,7 @@ interface OutputQueue {
   /** Tells that the script has ended: what it wrote is still read, and then no more. */
   readonly drain: () => void;
   readonly close: () => void;
+  readonly wasHeldOpen: () => boolean;
 }
 
 /** Merges the two streams in order of arrival, and stops reading while the consumer is behind. */
@@ -194,16 +206,21 @@ function outputQueue(streams: readonly (readonly [StreamName, Readable])[]): Out
   let queuedBytes = 0;
   let open = streams.length;
   let draining = false;
+  let wasHeldOpen = false;
   let waitLeftMs = MAX_DRAIN_WAIT_MS;
   let wake = (): void => undefined;
   const close = (): void => {
     for (const [, reader] of streams) reader.destroy();
   };
+  const cutOff = (): void => {
+    wasHeldOpen = true;
+    close();
+  };
   for (const [stream, reader] of streams) {
     let offset = 0;
     let drainedBytes = 0;
     reader.on('data', (data: Uint8Array) => {
-      if (draining && (drainedBytes += data.length) > MAX_PIPE_BYTES) reader.destroy();
+      if (draining && (drainedBytes += data.length) > MAX_DRAIN_BYTES) cutOff();
       queued.push({ type: 'output', stream, data, offset });
       offset += data.length;
       queuedBytes += data.length;
@@ -220,7 +237,7 @@ function outputQueue(streams: readonly (readonly [StreamName, Readable])[]): Out
   /** Only our own waiting counts against a survivor: a consumer that is slow must not cost output. */
   const waitForMore = async (): Promise<void> => {
     const since = performance.now();
-    const timer = draining ? setTimeout(close, waitLeftMs) : undefined;
+    const timer = draining ? setTimeout(cutOff, waitLeftMs) : undefined;
     await new Promise<void>((resolve) => (wake = resolve));
     clearTimeout(timer);
     if (timer) waitLeftMs = Math.max(0, waitLeftMs - (performance.now() - since));
@@ -242,5 +259,6 @@ function outputQueue(streams: readonly (readonly [StreamName, Readable])[]): Out
       wake();
     },
     close,
+    wasHeldOpen: () => wasHeldOpen,
   };
 }

@@ -95,6 +95,7 @@ async function* runInWorkspace(input: RunInput): Running {
       cancel: input.cancel,
       kill: input.kill,
     });
+    if (process.wasHeldOpen) yield HELD_OPEN;
     if (process.exitCode === 0 && process.ending === 'exited') {
       const outputs = runbook.outputs.map((output) => output.path);
       yield* await collectOutputs(outputs, workspace.directory, folder);
@@ -145,7 +146,7 @@ function finished(
     timed_out: { outcome: 'timed_out', exitCode: EXIT_TIMED_OUT },
     cancelled: { outcome: 'cancelled', exitCode: exitCodeOfCancel(cancel.reason) },
   } as const;
-  return { type: 'finished', runId, ...byEnding[ending], durationMs, outputs };
+  return { type: 'finished', runId, ...byEnding[ending], durationMs: Math.round(durationMs), outputs };
 }
 
 /** As coreutils' `timeout`. */
@@ -163,6 +164,14 @@ function exitCodeOfCancel(signal: unknown): number {
 function refused({ runId }: RunInput, rule: string, message: string): RefusedEvent {
   return { type: 'refused', runId, diagnostics: [{ rule, severity: 'error', message }] };
 }
+
+const HELD_OPEN: NoticeEvent = {
+  type: 'notice',
+  severity: 'info',
+  code: 'run/held-open',
+  message:
+    'Something that the script left running held its output open; it was waited for, and then cut off. Redirect the output of background processes, or `wait` for them',
+};
 
 const OVERLAPPING =
   'Another run of this runbook is going on, and two may not overlap (`overlap: reject`, or OVERLAP); wait for that one to end';
