@@ -40,10 +40,7 @@ export async function takeLease(file: string): Promise<Lease> {
 /** Whether the process that wrote a lease is still there, as far as can be known from here. */
 export async function isHeld(file: string): Promise<boolean> {
   try {
-    const written = JSON.parse(await readFile(file, 'utf8')) as Holder;
-    if (written.namespace === (await namespace()))
-      return (await holder(written.pid)).started === written.started;
-    return Date.now() - (await stat(file)).mtimeMs < STALE_MS;
+    return await isAlive(await readHolder(file), file);
   } catch {
     // Gone, or cut off while it was written; a live writer's is complete within the stale time.
     return stat(file).then(
@@ -51,6 +48,28 @@ export async function isHeld(file: string): Promise<boolean> {
       () => false,
     );
   }
+}
+
+/** Whether somebody was at work here and is no more. What is no whole lease says nothing of the kind. */
+export async function isAbandoned(file: string): Promise<boolean> {
+  try {
+    return !(await isAlive(await readHolder(file), file));
+  } catch {
+    return false;
+  }
+}
+
+async function isAlive({ pid, started, namespace: where }: Holder, file: string): Promise<boolean> {
+  if (where === (await namespace()) && started !== '') return (await startOf(pid)) === started;
+  return Date.now() - (await stat(file)).mtimeMs < STALE_MS;
+}
+
+/** @throws Error where the file holds no lease */
+async function readHolder(file: string): Promise<Holder> {
+  const { pid, started, namespace: where } = JSON.parse(await readFile(file, 'utf8')) as Partial<Holder>;
+  if (Number.isSafeInteger(pid) && typeof started === 'string' && typeof where === 'string')
+    return { pid: Number(pid), started, namespace: where };
+  throw new Error(`${file} is no lease`);
 }
 
 /**

@@ -2,9 +2,9 @@ import { constants } from 'node:fs';
 import { access, chmod, cp, lstat, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { RunbookError, messageOf } from '../errors.ts';
+import { RunbookError, messageOf, systemCode } from '../errors.ts';
 import type { Runbook } from '../runbook/model.ts';
-import { isHeld, takeLease } from './lease.ts';
+import { isAbandoned, takeLease } from './lease.ts';
 
 /** The private folders of one run; nothing of them is left when it ends. */
 export interface Workspace {
@@ -49,16 +49,16 @@ export async function makeWorkspace(input: WorkspaceInput): Promise<Workspace> {
     temporary: path.join(root, 'tmp'),
     outputFile: path.join(root, 'tmp', '.runbook-output'),
     remove: async () => {
+      await removeRoot(root);
       await lease.release();
-      await removeTree(root);
     },
   };
   try {
     for (const folder of [workspace.directory, workspace.home, workspace.temporary])
       await mkdir(folder, { mode: 0o700 });
     await writeFile(workspace.outputFile, '', { mode: 0o600 });
-    await writeFile(workspace.scriptFile, input.runbook.script?.text ?? '', { mode: 0o700, flag: 'wx' });
     await placeInputs(input, workspace.directory);
+    await writeScript(workspace.scriptFile, input.runbook.script?.text ?? '');
     await placeHomeLinks(input, workspace.home);
     return workspace;
   } catch (error) {
@@ -92,18 +92,26 @@ async function makeRoot(parent: string): Promise<string> {
   }
 }
 
-/** A run that was killed could not clean up; its lease tells that nobody is in there any more. */
+/**
+ * A run that was killed could not clean up; its lease tells that nobody is in there any more. What has no lease is
+ * none of ours, whatever it is called.
+ */
 async function removeLeftovers(parent: string): Promise<void> {
   const names = await readdir(parent).catch(() => []);
   for (const name of names.filter((candidate) => candidate.startsWith(PREFIX))) {
     const root = path.join(parent, name);
     const info = await lstat(root).catch(() => undefined);
     const isOurs = info?.isDirectory() && (process.getuid === undefined || info.uid === process.getuid());
-    // Between its making and its lease a folder is bare for a moment.
-    const isNew = info !== undefined && Date.now() - info.mtimeMs < 5000;
-    if (!isOurs || (isNew && !(await exists(path.join(root, LEASE))))) continue;
-    if (!(await isHeld(path.join(root, LEASE)))) await removeTree(root).catch(() => undefined);
+    if (isOurs && (await isAbandoned(path.join(root, LEASE)))) await removeRoot(root).catch(() => undefined);
   }
+}
+
+/** The lease goes last: what is interrupted here is still known as a leftover by the next run. */
+async function removeRoot(root: string): Promise<void> {
+  for (const name of await readdir(root)) {
+    if (name !== LEASE) await removeTree(path.join(root, name));
+  }
+  await removeTree(root);
 }
 
 /** A script may take away its own folders' permissions; that must not keep them here. */
@@ -120,6 +128,18 @@ async function makeWritable(folder: string): Promise<void> {
   await chmod(folder, 0o700);
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     if (entry.isDirectory()) await makeWritable(path.join(folder, entry.name));
+  }
+}
+
+/** After the inputs, and never over one of them: what runs is what the document says. */
+async function writeScript(file: string, text: string): Promise<void> {
+  try {
+    await writeFile(file, text, { mode: 0o700, flag: 'wx' });
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') throw error;
+    throw new Error(`an input is called ${path.basename(file)}, which is the script's own name`, {
+      cause: error,
+    });
   }
 }
 
