@@ -1,7 +1,9 @@
+import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { copyFile, mkdir, open, readdir, rename, unlink, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { messageOf, systemCode } from '../errors.ts';
+import { oneLine } from '../runbook/history.ts';
 import type { NoticeEvent } from './events.ts';
 
 const MAX_FILES = 10_000;
@@ -36,25 +38,28 @@ export async function collectOutputs(
   runbookFolder: string,
 ): Promise<NoticeEvent[]> {
   if (outputs.length === 0) return [];
-  const from = await openFolder(workspace);
-  const to = await openFolder(runbookFolder).catch((error: unknown) => reasonOf(error));
-  if (typeof to === 'string') {
-    await from.handle.close();
-    return outputs.map((output) => refusal(output, to));
-  }
-  const notices: NoticeEvent[] = [];
+  const from = await openFolder(workspace).catch(() => undefined);
+  const to = await openFolder(runbookFolder).catch(() => undefined);
+  const refuseAll = (why: string): NoticeEvent[] => outputs.map((output) => refusal(output, why));
   try {
-    const copying: Copying = { files: 0, bytes: 0, device: (await from.handle.stat()).dev, notices };
-    for (const output of outputs) {
-      try {
-        await collect(output.split('/'), from, to, output, 0, copying);
-      } catch (error) {
-        if (systemCode(error) !== 'ENOENT') notices.push(refusal(output, reasonOf(error)));
-      }
-    }
+    if (!from) return refuseAll('the script took its working directory away');
+    if (!to) return refuseAll("the runbook's folder is gone, or may not be read by this user");
+    return await collectAll(outputs, from, to);
   } finally {
-    await from.handle.close();
-    await to.handle.close();
+    await from?.handle.close();
+    await to?.handle.close();
+  }
+}
+
+async function collectAll(outputs: readonly string[], from: Folder, to: Folder): Promise<NoticeEvent[]> {
+  const notices: NoticeEvent[] = [];
+  const copying: Copying = { files: 0, bytes: 0, device: (await from.handle.stat()).dev, notices };
+  for (const output of outputs) {
+    try {
+      await collect(output.split('/'), from, to, output, 0, copying);
+    } catch (error) {
+      notices.push(error === NOT_WRITTEN ? absence(output) : refusal(output, reasonOf(error)));
+    }
   }
   return notices;
 }
@@ -64,20 +69,38 @@ function refusal(output: string, reason: string): NoticeEvent {
     type: 'notice',
     severity: 'warning',
     code: 'files/output-refused',
-    message: `Output ${output} was not copied: ${reason}`,
+    message: `Output ${oneLine(output)} was not copied: ${reason}`,
   };
 }
+
+/** A declared output is what a script may write, not what it must. */
+function absence(output: string): NoticeEvent {
+  return {
+    type: 'notice',
+    severity: 'info',
+    code: 'files/output-absent',
+    message: `Output ${output} was not written by the script`,
+  };
+}
+
+const NOT_WRITTEN = new Error('the script has not written it');
 
 function reasonOf(error: unknown): string {
   const reasons: Record<string, string> = {
     ELOOP: 'a link stands in its place',
     ENOTDIR: 'a link or a file stands where a folder was expected',
+    EISDIR: 'a folder of that name stands beside the runbook',
     ENXIO: 'it is no regular file',
     EACCES: 'permission denied',
+    EPERM: 'permission denied',
     EROFS: "the runbook's folder is read-only",
+    ENOENT: "the runbook's folder is gone",
     ENOSPC: 'the disk is full',
+    EDQUOT: 'the disk quota is used up',
+    ENAMETOOLONG: 'its name is too long',
   };
-  return reasons[systemCode(error) ?? ''] ?? messageOf(error);
+  const code = systemCode(error);
+  return code === undefined ? messageOf(error) : (reasons[code] ?? `the system reports ${code}`);
 }
 
 /** Walks down the declared path, one folder at a time on both sides. */
@@ -97,13 +120,17 @@ async function collect(
   );
 }
 
+function unwritten(error: unknown): never {
+  throw systemCode(error) === 'ENOENT' ? NOT_WRITTEN : error;
+}
+
 async function inFolder(
   name: string,
   from: Folder,
   to: Folder,
   work: (source: Folder, target: Folder) => Promise<void>,
 ): Promise<void> {
-  const source = await openFolder(entryOf(from, name));
+  const source = await openFolder(entryOf(from, name)).catch(unwritten);
   try {
     await mkdir(entryOf(to, name)).catch((error: unknown) => {
       if (systemCode(error) !== 'EEXIST') throw error;
@@ -127,7 +154,7 @@ async function copyEntry(
   depth: number,
   copying: Copying,
 ): Promise<void> {
-  const source = await open(entryOf(from, name), FILE);
+  const source = await open(entryOf(from, name), FILE).catch(unwritten);
   try {
     const info = await source.stat();
     if (info.isDirectory()) {
@@ -178,19 +205,15 @@ async function replaceFile(
   name: string,
   mode: number,
 ): Promise<void> {
-  const temporary = entryOf(to, `.${name}.${process.pid}.${Date.now()}.runbook-new`);
+  const temporary = entryOf(to, `.runbook-new-${randomBytes(8).toString('hex')}`);
   try {
+    // The copy takes the mode over, so that it never has bits of the script's choice, such as setuid.
+    await source.chmod(mode);
     await copyFile(
       pathOf(source, sourcePath),
       temporary,
       constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL,
     );
-    const copy = await open(temporary, constants.O_RDWR | constants.O_NOFOLLOW);
-    try {
-      await copy.chmod(mode);
-    } finally {
-      await copy.close();
-    }
     await rename(temporary, entryOf(to, name));
   } catch (error) {
     await unlink(temporary).catch(() => undefined);
