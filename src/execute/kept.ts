@@ -1,4 +1,5 @@
 import { printable } from '../runbook/history.ts';
+import { incompleteEnd, isContinuation } from '../runbook/utf8.ts';
 
 /** The beginning and the end of a stream whose middle may be gone. */
 export interface Kept {
@@ -53,7 +54,7 @@ export function boundedText({ head, tail, missingBytes }: Kept, limitBytes: numb
   const whole = missingBytes === 0 ? textOf(Buffer.concat([head, tail])) : undefined;
   if (whole && whole.length <= limitBytes) return whole;
   // A character that was cut in two is missing, not broken.
-  const rawHead = cutEnd(head, incompleteStart(head));
+  const rawHead = head.subarray(0, head.length - incompleteEnd(head));
   const rawTail = cutStart(tail, 0);
   const headText = whole ?? textOf(rawHead);
   const tailText = whole ?? textOf(rawTail);
@@ -68,21 +69,6 @@ export function boundedText({ head, tail, missingBytes }: Kept, limitBytes: numb
 
 function textOf(bytes: Uint8Array): Uint8Array {
   return Buffer.from(printable(bytes));
-}
-
-/** Where an incomplete UTF-8 character at the end begins; the length where there is none. */
-function incompleteStart(bytes: Uint8Array): number {
-  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
-    const byte = bytes[bytes.length - back]!;
-    if (isContinuation(byte)) continue;
-    const wanted = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
-    return wanted > back ? bytes.length - back : bytes.length;
-  }
-  return bytes.length;
-}
-
-function isContinuation(byte: number | undefined): boolean {
-  return byte !== undefined && (byte & 0xc0) === 0x80;
 }
 
 /** At most `limit` bytes from the start, ending between two characters. */
