@@ -72,7 +72,8 @@ function checkRequest(document: RunbookDocument, request: ExecuteRequest, deps: 
       'The sandbox is required (SANDBOX=required), and this version has only the process sandbox; ask for --sandbox auto',
     );
   }
-  const name = path.basename(document.path);
+  // By the name that scripts are told: a link to a document is no way around.
+  const name = path.basename(document.realPath);
   if (request.recursionStack.includes(name)) {
     add(
       'run/recursion',
