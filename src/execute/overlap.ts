@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
+import { messageOf, RunbookError } from '../errors.ts';
 import { takeSoleLease, type Lease } from './lease.ts';
 
 /**
@@ -8,6 +9,7 @@ import { takeSoleLease, type Lease } from './lease.ts';
  *
  * @param folder where leases are kept; undefined where runs may overlap
  * @returns undefined where another run of the document is going on
+ * @throws RunbookError `unreadable` where the folder cannot be used
  */
 export async function takeSoleRun(
   realPath: string,
@@ -16,6 +18,17 @@ export async function takeSoleRun(
 ): Promise<Lease | undefined> {
   if (folder === undefined) return { release: () => Promise.resolve() };
   const own = path.join(folder, createHash('sha256').update(realPath).digest('hex').slice(0, 32));
-  await mkdir(own, { recursive: true, mode: 0o700 });
-  return takeSoleLease(own, runId);
+  try {
+    await mkdir(own, { recursive: true, mode: 0o700 });
+    return await takeSoleLease(own, runId);
+  } catch (error) {
+    throw new RunbookError(
+      'unreadable',
+      `Whether another run is going on cannot be told: ${messageOf(error)}`,
+      {
+        hint: 'This runbook may not overlap with itself; set STATE_DIR to a folder that you may write to.',
+        cause: error,
+      },
+    );
+  }
 }
