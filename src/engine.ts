@@ -5,7 +5,7 @@ import { checkHost } from './check/host.ts';
 import { checkDocument } from './check/static.ts';
 import { isRunbookError, RunbookError } from './errors.ts';
 import { cleanPath, isBaseVariable } from './execute/environment.ts';
-import type { DeniedEvent, RefusedEvent, RunEvent } from './execute/events.ts';
+import type { DeniedEvent, NoticeEvent, RefusedEvent, RunEvent } from './execute/events.ts';
 import { dryRun, runScript, type RunInput } from './execute/run.ts';
 import { sandboxLevel, sandboxNotices } from './execute/sandbox.ts';
 import { gatherValues, plainValues, type GivenValue, type ValueSource } from './execute/values.ts';
@@ -143,6 +143,7 @@ async function* stages(run: Run, request: ExecuteRequest, deps: Deps): AsyncGene
   const readiness = await readinessOf(document, request, deps);
   yield* readiness.notices;
   if (hasErrors(readiness.diagnostics)) return yield refused(runId, readiness.diagnostics);
+  yield* readiness.diagnostics.flatMap(warningNotice);
 
   const refusal = await confirmation(document.runbook, readiness.values, request, deps);
   if (refusal) return yield refused(runId, [refusal]);
@@ -205,6 +206,11 @@ function runInput(
     kill: request.kill,
     now: deps.now,
   };
+}
+
+/** What is worth a warning does not stop a run, and whoever starts it should know. */
+function warningNotice({ severity, rule, message }: Diagnostic): NoticeEvent[] {
+  return severity === 'warning' ? [{ type: 'notice', severity, code: rule, message }] : [];
 }
 
 function refused(runId: string, diagnostics: readonly Diagnostic[]): RefusedEvent {
