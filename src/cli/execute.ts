@@ -2,12 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { operatingSystemPrincipal } from '../auth/principal.ts';
 import { execute, type Deps, type ExecuteRequest } from '../engine.ts';
 import { isRunbookError, messageOf, RunbookError } from '../errors.ts';
-import type { RunEvent } from '../execute/events.ts';
+import type { Plan, RunEvent } from '../execute/events.ts';
 import { parseDuration } from '../runbook/units.ts';
 import { jsonReporter } from './json-events.ts';
 import { lookOf, isInteractive } from './look.ts';
 import {
   authenticate,
+  COMMAND_LINE,
   engineSurroundings,
   findRunbook,
   valueSources,
@@ -43,7 +44,7 @@ export async function executeCommand(named: string | undefined, options: Execute
     return await run(
       source,
       options,
-      reporter ?? terminalReporter(source, { quiet: options.quiet === true }),
+      reporter ?? terminalReporter(source, { quiet: options.quiet === true, keepsHistory: options.history }),
     );
   } catch (error) {
     if (!reporter || !isRunbookError(error)) throw error;
@@ -68,6 +69,7 @@ async function run(source: string, options: ExecuteOptions, reporter: Reporter):
     const { request, deps } = await requestOf(options, signals, reporter);
     let exitCode = EXIT_NOT_STARTED;
     for await (const event of execute(source, request, deps)) {
+      if (event.type === 'started' && !options.quiet) warnOfSecrets(event.plan, reporter);
       await reporter.event(event);
       if (event.type === 'finished') exitCode = event.exitCode ?? 0;
       if (event.type === 'denied') exitCode = EXIT_DENIED;
@@ -75,6 +77,15 @@ async function run(source: string, options: ExecuteOptions, reporter: Reporter):
     return exitCode;
   } finally {
     signals.release();
+  }
+}
+
+function warnOfSecrets({ variables }: Plan, { warn }: Reporter): void {
+  for (const { name, secret, from } of variables) {
+    if (!secret || from !== COMMAND_LINE) continue;
+    warn(
+      `${name} is a secret, and \`ps\` shows what stands on a command line; give it with -e ${name} or --env-file`,
+    );
   }
 }
 
@@ -149,13 +160,14 @@ interface Signals {
   readonly release: () => void;
 }
 
-/** The first signal asks the script to end, the second kills it. */
+/** The first signal asks the script to end, the second kills it, and waits for no reader of ours any more. */
 function catchSignals(): Signals {
   const cancel = new AbortController();
   const kill = new AbortController();
   const onSignal = (signal: NodeJS.Signals): void => {
-    if (cancel.signal.aborted) kill.abort(signal);
-    else cancel.abort(signal);
+    if (!cancel.signal.aborted) return cancel.abort(signal);
+    kill.abort(signal);
+    for (const stream of [process.stdout, process.stderr]) if (stream.writableNeedDrain) stream.destroy();
   };
   const names = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   for (const name of names) process.on(name, onSignal);

@@ -1,22 +1,17 @@
 import path from 'node:path';
-import type {
-  DeniedEvent,
-  FinishedEvent,
-  Plan,
-  RefusedEvent,
-  RunEvent,
-  StartedEvent,
-} from '../execute/events.ts';
+import type { DeniedEvent, FinishedEvent, RefusedEvent, RunEvent, StartedEvent } from '../execute/events.ts';
 import { oneLine } from '../runbook/history.ts';
 import { formatDuration } from '../runbook/units.ts';
 import type { Reporter } from './execute.ts';
 import { isInteractive, lookOf, write, type Look } from './look.ts';
 import { findingsText } from './findings.ts';
 import { spinnerFor, type Spinner } from './spinner.ts';
-import { COMMAND_LINE } from './surroundings.ts';
 
 /** The script's output goes to ours as it is; our own words go to stderr. */
-export function terminalReporter(source: string, { quiet }: { readonly quiet: boolean }): Reporter {
+export function terminalReporter(
+  source: string,
+  { quiet, keepsHistory }: { readonly quiet: boolean; readonly keepsHistory: boolean },
+): Reporter {
   const look = lookOf(process.stderr);
   const say = (text: string): Promise<void> => write(process.stderr, text);
   const tail = lastLine();
@@ -29,7 +24,6 @@ export function terminalReporter(source: string, { quiet }: { readonly quiet: bo
       switch (event.type) {
         case 'started':
           started = event;
-          if (!quiet) await say(secretsOnCommandLine(event.plan, look));
           if (isInteractive() && !quiet) spinner = await spinnerFor(event.runbook);
           break;
         case 'output':
@@ -48,7 +42,8 @@ export function terminalReporter(source: string, { quiet }: { readonly quiet: bo
         case 'finished':
           spinner?.stop();
           if (event.outcome === 'dry_run') await write(process.stdout, planText(started!));
-          else if (!quiet) await say(summary(event, started!.runbook, source, tail.line(), look));
+          else if (!quiet)
+            await say(summary(event, started!.runbook, keepsHistory ? source : undefined, tail.line(), look));
           break;
         case 'refused':
           await say(refusalText(event, source, look));
@@ -64,7 +59,7 @@ export function terminalReporter(source: string, { quiet }: { readonly quiet: bo
 function summary(
   event: FinishedEvent,
   runbook: string,
-  source: string,
+  source: string | undefined,
   lastError: string,
   { colour, glyph }: Look,
 ): string {
@@ -78,7 +73,9 @@ function summary(
     event.outcome
   ];
   const quoted = lastError === '' ? '' : `  ${colour.dim('last error:')} ${lastError}\n`;
-  return `${colour.red(glyph.fail)} ${runbook} ${what}: ${facts.join(', ')}\n${quoted}  ${colour.dim('whole log:')} runbook history ${shellWord(source)} -n 1\n`;
+  const log =
+    source === undefined ? '' : `  ${colour.dim('whole log:')} runbook history ${shellWord(source)} -n 1\n`;
+  return `${colour.red(glyph.fail)} ${runbook} ${what}: ${facts.join(', ')}\n${quoted}${log}`;
 }
 
 function refusalText({ diagnostics }: RefusedEvent, source: string, look: Look): string {
@@ -89,16 +86,6 @@ function refusalText({ diagnostics }: RefusedEvent, source: string, look: Look):
 
 function denialText({ subject, reason }: DeniedEvent, { colour, glyph }: Look): string {
   return `${colour.red(glyph.fail)} Access denied for ${oneLine(subject)}. ${oneLine(reason)}\n`;
-}
-
-function secretsOnCommandLine({ variables }: Plan, { colour, glyph }: Look): string {
-  return variables
-    .filter(({ secret, from }) => secret && from === COMMAND_LINE)
-    .map(
-      ({ name }) =>
-        `${colour.yellow(glyph.warn)} ${name} is a secret, and \`ps\` shows what stands on a command line; give it with -e ${name} or --env-file\n`,
-    )
-    .join('');
 }
 
 function planText({ runbook, digest, plan }: StartedEvent): string {
