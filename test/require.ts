@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import path from 'node:path';
-import { it, type TestContext } from 'vitest';
+import type { TestContext } from 'vitest';
 import { asOrdinaryUser, inMountNamespace, program } from './e2e/rig.ts';
 
 /** What a test may need of the machine, and how to tell whether it is there. */
@@ -22,28 +22,17 @@ const components = {
 export type Component = keyof typeof components;
 
 /**
- * A test that needs something of the machine. Where that is missing the test is skipped, by name; with
+ * Says what a test needs of the machine. Where that is missing the test is skipped, and says so; with
  * RUNBOOK_TEST_REQUIRE=all it fails instead, so that nobody takes a poor machine for a good one.
  *
- * @example needs('zsh', 'root')('does this', async () => { … })
+ * @example it('does this', async (context) => { needs(context, 'zsh', 'root'); … })
  */
-export function needs(
-  ...wanted: readonly Component[]
-): (name: string, test: (context: TestContext) => Promise<void> | void, timeoutMs?: number) => void {
-  return (name, test, timeoutMs) => {
-    it(
-      // oxlint-disable-next-line vitest/valid-title -- it is a string: the caller's
-      name,
-      async (context) => {
-        const missing = wanted.filter((component) => !isThere(component));
-        if (missing.length > 0 && process.env['RUNBOOK_TEST_REQUIRE'] === 'all')
-          throw new Error(`This machine lacks: ${missing.join(', ')}`);
-        if (missing.length > 0) context.skip(`this machine lacks: ${missing.join(', ')}`);
-        await test(context);
-      },
-      timeoutMs,
-    );
-  };
+export function needs(context: TestContext, ...wanted: readonly Component[]): void {
+  const missing = wanted.filter((component) => !isThere(component));
+  if (missing.length === 0) return;
+  const message = `this machine lacks: ${missing.join(', ')}`;
+  if (process.env['RUNBOOK_TEST_REQUIRE'] === 'all') throw new Error(message);
+  context.skip(message);
 }
 
 const known = new Map<Component, boolean>();
