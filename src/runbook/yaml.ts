@@ -56,7 +56,8 @@ export function readYaml(
     schema: 'core',
     lineCounter,
     prettyErrors: false,
-    logLevel: 'silent',
+    // Silent would also pass over a second document.
+    logLevel: 'error',
     // Its own search for duplicates compares each key with each other one.
     uniqueKeys: false,
   });
