@@ -16,7 +16,6 @@ const RUNS_CODE = new RegExp(
     'BASH_FUNC_.*',
     'SHELLOPTS',
     'BASHOPTS',
-    'ENV',
     'ZDOTDIR',
     'IFS',
     'PS4',
@@ -67,7 +66,7 @@ function nameProblem(name: string): { rule: string; message: string } | undefine
     const message = `\`${name}\` is no variable name: expected a letter or underscore, then letters, digits and underscores`;
     return { rule: 'env/name', message };
   }
-  if (/^RUNBOOK_/i.test(name)) {
+  if (name.startsWith('RUNBOOK_')) {
     return {
       rule: 'env/reserved',
       message: `\`${name}\`: names that begin with RUNBOOK_ are set by the runner; choose another name`,

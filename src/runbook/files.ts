@@ -73,7 +73,7 @@ const outputProblem: PathProblem = (text) => {
       ? "the runbook's own folder"
       : normal.split('/').some((part) => part.startsWith('.'))
         ? 'a hidden file or folder'
-        : /\.md$/i.test(normal)
+        : /\.(?:md|markdown)$/i.test(normal)
           ? 'a markdown document (a runbook never rewrites a runbook)'
           : undefined;
   return why === undefined

@@ -32,7 +32,7 @@ export function readScript(section: Section): { script?: Script; diagnostics: Di
 }
 
 function scriptOf(block: Code, diagnostics: Diagnostic[]): Script {
-  const text = `${block.value.replaceAll('\r\n', '\n')}\n`;
+  const text = `${withNewlines(block.value)}\n`;
   const shebang = shebangOf(text);
   // The kernel looks for `#!` in the first two bytes, so what stands before it goes.
   const dropped = shebang ? text.slice(0, text.indexOf('#!')) : '';
@@ -48,6 +48,12 @@ function scriptOf(block: Code, diagnostics: Diagnostic[]): Script {
     line: firstContentLine(block) + dropped.split('\n').length - 1,
     place: placeOf(block),
   };
+}
+
+/** A lone CR ends a line only where nothing else does; elsewhere it is what the script's author wrote. */
+function withNewlines(text: string): string {
+  const unix = text.replaceAll('\r\n', '\n');
+  return unix.includes('\n') ? unix : unix.replaceAll('\r', '\n');
 }
 
 /** The interpreter and its argument; as the kernel does, everything behind the first space is one argument. */
