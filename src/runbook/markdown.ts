@@ -29,8 +29,8 @@ export interface Outline {
 }
 
 /**
- * A document is read for its blocks; emphasis, links and the like mean nothing in it. They are also what makes
- * the parser slow on purpose: some take it time that grows with the square of their number.
+ * A document is read for its blocks; emphasis, links and the like mean nothing in it. Some of them take the
+ * parser time that grows with the square of their number.
  */
 const blocks = unified()
   .use(remarkParse)
@@ -40,6 +40,8 @@ const blocks = unified()
         null: [
           'attention',
           'autolink',
+          'characterEscape',
+          'characterReference',
           'codeText',
           'hardBreakEscape',
           'htmlText',
@@ -76,7 +78,7 @@ const MAX_TITLE = 200;
 export function titleOf(heading: Heading, text: string): string {
   const plain = toString(heading).trim();
   const [first, last] = [heading.children[0], heading.children.at(-1)];
-  if (!first || !last || plain.length > MAX_TITLE || !/[*_`[\]<]/.test(plain)) return plain;
+  if (!first || !last || plain.length > MAX_TITLE || !/[*_`[\]<&\\]/.test(plain)) return plain;
   const written = text.slice(offsetOf(first), last.position!.end.offset);
   return toString(inlines.parse(`# ${written.replaceAll(/\s+/g, ' ')}`)).trim();
 }
