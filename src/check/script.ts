@@ -1,23 +1,11 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import os from 'node:os';
 import path from 'node:path';
-import { execa } from 'execa';
 import type { Diagnostic, Place } from '../runbook/diagnostic.ts';
 import type { Runbook, Script } from '../runbook/model.ts';
-import { findProgram, programOfEnv } from './interpreter.ts';
+import { programOfEnv } from './interpreter.ts';
+import { syntaxProblem, type Shell, type SyntaxProblem } from './shell-syntax.ts';
 import { undeclaredVariables } from './shell.ts';
 
-type Shell = 'sh' | 'bash' | 'zsh' | 'ksh' | 'dash';
 const SHELLS: ReadonlySet<string> = new Set(['sh', 'bash', 'zsh', 'ksh', 'dash']);
-
-/** What keeps a shell from reading anybody's start-up files while it only looks at the script. */
-const SYNTAX_ARGUMENTS: Record<Shell, readonly string[]> = {
-  sh: ['-n'],
-  dash: ['-n'],
-  ksh: ['-n'],
-  bash: ['--norc', '--noprofile', '-n'],
-  zsh: ['-f', '-n'],
-};
 
 /**
  * Looks into the script: its syntax, by the interpreter itself where this host has it, and the variables that
@@ -35,10 +23,10 @@ export async function checkScript(
   const shell = script && shellOf(script);
   if (!script || !shell) return [];
   const place = placer(script, lines);
-  return [
-    ...(await syntaxProblems(script, shell, place, searchPath)),
-    ...undeclared(runbook, script, shell, place, isBase),
-  ];
+  const problem = await syntaxProblem(script.text, shell, searchPath);
+  const { uses, notUnderstood } = undeclared(runbook, script, shell, place, isBase);
+  // Where the shell itself cannot go on, nobody needs to hear that we cannot.
+  return problem ? [unreadable(problem, shell, script, place), ...uses] : [...uses, ...notUnderstood];
 }
 
 function shellOf({ interpreter }: Script): Shell | undefined {
@@ -51,48 +39,34 @@ type Placer = (line: number, column: number, endColumn: number) => Place;
 /** From a place in the script to that in the document; the fence's indentation shifts columns. */
 function placer(script: Script, lines: readonly string[]): Placer {
   const scriptLines = script.text.split('\n');
+  // Behind its last newline the script is over: what is missing there is missing at the last line's end.
+  const last = Math.max(1, scriptLines.length - 1);
   return (line, column, endColumn) => {
-    const whole = lines[script.line + line - 2] ?? '';
-    const inner = scriptLines[line - 1] ?? '';
+    const isBehind = line > last;
+    const inner = scriptLines[Math.min(line, last) - 1] ?? '';
+    const at = script.line + Math.min(line, last) - 1;
+    const whole = lines[at - 1] ?? '';
     const shift = whole.endsWith(inner) ? whole.length - inner.length : 0;
-    const at = script.line + line - 1;
-    return { line: at, column: column + shift, endLine: at, endColumn: endColumn + shift };
+    const from = isBehind ? inner.length + 1 : column;
+    const to = isBehind ? inner.length + 1 : endColumn;
+    return { line: at, column: from + shift, endLine: at, endColumn: to + shift };
   };
 }
 
-async function syntaxProblems(
-  script: Script,
+function unreadable(
+  { line, what }: SyntaxProblem,
   shell: Shell,
+  { text }: Script,
   place: Placer,
-  searchPath: string,
-): Promise<Diagnostic[]> {
-  const named = programOfEnv(script.interpreter) ?? script.interpreter[0];
-  const program = await findProgram(named, searchPath);
-  if (program === undefined) return [];
-  const folder = await mkdtemp(path.join(os.tmpdir(), 'runbook-syntax-'));
-  const file = path.join(folder, 'script');
-  try {
-    await writeFile(file, script.text, { mode: 0o600 });
-    const { exitCode, stderr } = await execa(program, [...SYNTAX_ARGUMENTS[shell], file], {
-      stdin: 'ignore',
-      stdout: 'ignore',
-      reject: false,
-      extendEnv: false,
-      env: { PATH: searchPath, HOME: folder },
-      timeout: 10_000,
-    });
-    if (exitCode === 0) return [];
-    const first =
-      stderr.split('\n').find((line) => line.trim() !== '') ??
-      `${shell} -n ended with ${exitCode ?? 'no answer'}`;
-    const [, number, what] = /:\s*(?:line )?(\d+):\s*(.*)$/.exec(first.replace(file, 'script')) ?? [];
-    const line = Math.min(Number(number ?? 1), script.text.split('\n').length);
-    const length = script.text.split('\n')[line - 1]?.length ?? 0;
-    const message = `${shell} cannot read the script: ${what ?? first.replace(file, 'script')}`;
-    return [{ rule: 'script/syntax', severity: 'error', message, place: place(line, 1, length + 1) }];
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+): Diagnostic {
+  const lines = text.split('\n');
+  const at = Math.max(1, Math.min(line, lines.length - 1));
+  return {
+    rule: 'script/syntax',
+    severity: 'error',
+    message: `${shell} cannot read the script: ${what}`,
+    place: place(at, 1, (lines[at - 1]?.length ?? 0) + 1),
+  };
 }
 
 function undeclared(
@@ -101,25 +75,23 @@ function undeclared(
   shell: Shell,
   place: Placer,
   isBase: (name: string) => boolean,
-): Diagnostic[] {
+): { uses: Diagnostic[]; notUnderstood: Diagnostic[] } {
   const declared = new Set(runbook.environment.map(({ name }) => name));
   const known = (name: string): boolean => declared.has(name) || isBase(name);
   const { uses, notUnderstood } = undeclaredVariables(script.text, shell, known);
-  return [
-    ...uses.map(({ name, line, column, endColumn, optional }): Diagnostic => {
+  return {
+    uses: uses.map(({ name, line, column, endColumn, optional }) => {
       const field = optional
         ? `\`${name}: { description: …, required: false }\``
         : `\`${name}: what it is for\``;
       const message = `The script uses ${name}, which is not declared and so never reaches it; add ${field} to Environment Requirements`;
       return { rule: 'env/undeclared', severity: 'warning', message, place: place(line, column, endColumn) };
     }),
-    ...notUnderstood.map(({ message, line, column }): Diagnostic => {
-      return {
-        rule: 'script/not-understood',
-        severity: 'info',
-        message,
-        place: place(line, column, column + 1),
-      };
-    }),
-  ];
+    notUnderstood: notUnderstood.map(({ message, line, column }) => ({
+      rule: 'script/not-understood',
+      severity: 'info',
+      message,
+      place: place(line, column, column + 1),
+    })),
+  };
 }
