@@ -109,6 +109,7 @@ function reasonOf(error: unknown): string {
     EACCES: 'it is read-only for this user',
     EPERM: 'it is read-only for this user',
     EROFS: 'it is on a read-only file system',
+    EISDIR: 'a folder stands in its place now',
     ENOENT: 'it is gone',
     ENOSPC: 'the disk is full',
     EDQUOT: 'the disk quota is used up',
