@@ -39,7 +39,7 @@ function entryText(entry: HistoryEntry, { colour, glyph }: Look): string {
   const known = facts
     .filter((fact) => fact !== undefined && fact !== '')
     .map((fact) => oneLine(String(fact)));
-  const head = `${mark} ${colour.bold(entry.time)} exit code ${entry.exitCode}${known.length > 0 ? `\n  ${colour.dim(known.join(' · '))}` : ''}\n`;
+  const head = `${mark} ${colour.bold(entry.time)} exit code ${entry.exitCode}${known.length > 0 ? `\n  ${colour.dim(known.join(` ${glyph.dot} `))}` : ''}\n`;
   return head + block('error', entry.error) + block('stdout', entry.stdout) + block('stderr', entry.stderr);
 
   function block(label: string, text: string): string {

@@ -84,7 +84,7 @@ function listText(listed: readonly Listed[], folder: string): string {
         lastRun ? `last run ${lastRun.time}, exit code ${lastRun.exitCode}` : 'never run',
       ];
       const title = `${colour.bold(oneLine(name || file))}\n`;
-      return `${title}${description && `  ${oneLine(description, 160)}\n`}  ${colour.dim(oneLine(facts.join(' · ')))}\n`;
+      return `${title}${description && `  ${oneLine(description, 160)}\n`}  ${colour.dim(oneLine(facts.join(` ${glyph.dot} `)))}\n`;
     })
     .join('');
 }

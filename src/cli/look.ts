@@ -8,19 +8,24 @@ export interface Look {
     readonly fail: string;
     readonly warn: string;
     readonly info: string;
+    /** Between facts on one line, and for what cannot be shown. */
+    readonly dot: string;
   };
+  /** How wide a line may be. */
+  readonly columns: number;
 }
 
 /** Colours only on a terminal and never under NO_COLOR; glyphs only where the locale has them. */
-export function lookOf(stream: { readonly isTTY?: boolean; getColorDepth?: () => number }): Look {
+export function lookOf(stream: { readonly isTTY?: boolean; readonly columns?: number }): Look {
   const hasColours = stream.isTTY === true && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb';
   const locale = process.env['LC_ALL'] || process.env['LC_CTYPE'] || process.env['LANG'] || '';
   const isUtf8 = /utf-?8/i.test(locale);
   return {
     colour: new Chalk({ level: hasColours ? 1 : 0 }),
     glyph: isUtf8
-      ? { ok: '✓', fail: '✗', warn: '⚠', info: 'ℹ' }
-      : { ok: 'ok', fail: 'x', warn: '!', info: 'i' },
+      ? { ok: '✓', fail: '✗', warn: '⚠', info: 'ℹ', dot: '·' }
+      : { ok: 'ok', fail: 'x', warn: '!', info: 'i', dot: '-' },
+    columns: stream.columns || 128,
   };
 }
 

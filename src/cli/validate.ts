@@ -1,10 +1,11 @@
-import { statSync } from 'node:fs';
+import { readdirSync, realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
 import type { Principal } from '../auth/principal.ts';
 import { validate, type Report } from '../engine.ts';
 import { isRunbookError, RunbookError } from '../errors.ts';
 import type { Diagnostic } from '../runbook/diagnostic.ts';
+import { oneLine } from '../runbook/history.ts';
 import { isInteractive, write } from './look.ts';
 import {
   authenticate,
@@ -23,14 +24,14 @@ interface ValidateOptions extends ValueOptions {
   readonly strict?: boolean;
 }
 
-/** `runbook validate`. @returns 0 all valid, 1 findings, 2 where the command line itself is wrong */
+/** `runbook validate`. @returns 0 all valid, 1 findings, 2 where not everything that was named could be checked */
 export async function validateCommand(paths: readonly string[], options: ValidateOptions): Promise<number> {
+  const strict = options.strict === true;
   const { files, missing } = await findFiles(await startingPoints(paths, options));
-  const check = await checker(options);
-  const checked = await checkAll(files, check);
-  await write(process.stdout, formatters[options.format](checked, { strict: options.strict === true }));
+  const checked = await checkAll(files, await checker(options));
+  await write(process.stdout, formatters[options.format](checked, { strict, missing }));
   for (const name of missing) {
-    await write(process.stderr, `runbook: there is no file, folder or match for ${name}\n`);
+    await write(process.stderr, `runbook: there is no file, folder or match for ${oneLine(name)}\n`);
   }
   if (missing.length > 0) return 2;
   if (checked.length === 0) {
@@ -38,7 +39,7 @@ export async function validateCommand(paths: readonly string[], options: Validat
       hint: 'Name documents, folders or globs.',
     });
   }
-  return checked.some(({ diagnostics }) => isInvalid(diagnostics, options.strict === true)) ? 1 : 0;
+  return checked.some(({ diagnostics }) => isInvalid(diagnostics, strict)) ? 1 : 0;
 }
 
 async function startingPoints(paths: readonly string[], options: ValidateOptions): Promise<string[]> {
@@ -59,30 +60,47 @@ async function findFiles(named: readonly string[]): Promise<{ files: FoundFile[]
   const missing: string[] = [];
   for (const name of named) {
     const info = statSync(name, { throwIfNoEntry: false });
-    const found = info?.isDirectory()
-      ? await markdownIn(name)
-      : info
-        ? [name]
-        : isDynamicPattern(name)
-          ? await glob([name], { onlyFiles: true, expandDirectories: false, absolute: path.isAbsolute(name) })
-          : [];
-    if (found.length === 0 && !info) missing.push(name);
-    for (const file of found.toSorted()) {
-      const isNamed = info?.isDirectory() !== true && info !== undefined;
-      if (!files.has(file)) files.set(file, { file, isNamed });
+    if (info?.isDirectory()) {
+      for (const file of markdownIn(name)) addTo(files, { file, isNamed: false });
+    } else if (info) addTo(files, { file: name, isNamed: true });
+    else {
+      const options = { onlyFiles: true, expandDirectories: false, absolute: path.isAbsolute(name) };
+      const matches = isDynamicPattern(name) ? await glob([name], options) : [];
+      if (matches.length === 0) missing.push(name);
+      for (const file of matches.toSorted()) addTo(files, { file, isNamed: false });
     }
   }
   return { files: [...files.values()], missing };
 }
 
-async function markdownIn(folder: string): Promise<string[]> {
-  const found = await glob(['**/*.md'], {
-    cwd: folder,
-    onlyFiles: true,
-    ignore: ['**/node_modules/**'],
-    caseSensitiveMatch: false,
+/** However often and by which way a file is found, it is checked once. */
+function addTo(files: Map<string, FoundFile>, { file, isNamed }: FoundFile): void {
+  const normal = path.normalize(file);
+  files.set(normal, { file: normal, isNamed: isNamed || files.get(normal)?.isNamed === true });
+}
+
+/**
+ * The markdown below a folder, in order; what cannot be looked into stands there itself, so that it is not passed
+ * over in silence. Hidden folders and installed packages are left out.
+ *
+ * @param around the real folders that lead here: a link may lead back to one of them
+ */
+function markdownIn(folder: string, around: readonly string[] = []): string[] {
+  let names: string[];
+  let real: string;
+  try {
+    real = realpathSync(folder);
+    names = readdirSync(folder).toSorted();
+  } catch {
+    return [folder];
+  }
+  if (around.includes(real)) return [];
+  return names.flatMap((name) => {
+    if (name.startsWith('.') || name === 'node_modules') return [];
+    const file = path.join(folder, name);
+    if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) return markdownIn(file, [...around, real]);
+    return /\.md$/i.test(name) ? [file] : [];
   });
-  return found.map((file) => path.join(folder, file));
 }
 
 type Check = (file: string) => Promise<Report>;
@@ -130,11 +148,13 @@ async function checkOne({ file, isNamed }: FoundFile, check: Check): Promise<Che
       name: document.runbook.name,
       digest: document.digest,
       text: document.text,
-      diagnostics: isOther ? [] : diagnostics,
+      diagnostics: isOther ? [] : diagnostics.toSorted((a, b) => (a.place?.line ?? 0) - (b.place?.line ?? 0)),
     };
   } catch (error) {
     if (!isRunbookError(error)) throw error;
-    const diagnostic: Diagnostic = { rule: 'file/unreadable', severity: 'error', message: error.message };
+    // It stood in its folder a moment ago.
+    const message = error.code === 'not_found' ? `${file} is a link that leads nowhere` : error.message;
+    const diagnostic: Diagnostic = { rule: 'file/unreadable', severity: 'error', message };
     return { file, isRunbook: true, name: '', digest: '', text: '', diagnostics: [diagnostic] };
   }
 }

@@ -1,3 +1,5 @@
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type { Diagnostic, Severity } from '../runbook/diagnostic.ts';
 import { findingsText } from './findings.ts';
 import { lookOf } from './look.ts';
@@ -18,6 +20,8 @@ export interface CheckedFile {
 
 interface FormatOptions {
   readonly strict: boolean;
+  /** What was named and is not there. */
+  readonly missing: readonly string[];
 }
 
 /** The forms of the report. */
@@ -38,7 +42,7 @@ function text(files: readonly CheckedFile[], { strict }: FormatOptions): string 
         : colour.green(glyph.ok);
     return `${mark} ${file}\n${findingsText(diagnostics, source, look)}`;
   });
-  return `${blocks.join('')}\n${summary(files, strict)}\n`;
+  return files.length === 0 ? '' : `${blocks.join('')}\n${summary(files, strict)}\n`;
 }
 
 function summary(files: readonly CheckedFile[], strict: boolean): string {
@@ -60,12 +64,12 @@ function plural(count: number, word: string): string {
   return `${count} ${word}${count === 1 ? '' : 's'}`;
 }
 
-function json(files: readonly CheckedFile[], { strict }: FormatOptions): string {
+function json(files: readonly CheckedFile[], { strict, missing }: FormatOptions): string {
   const listed = files.map(({ file, isRunbook, name, digest, diagnostics }) => {
     return { file, runbook: isRunbook, name, digest, valid: !isInvalid(diagnostics, strict), diagnostics };
   });
-  const valid = files.every(({ diagnostics }) => !isInvalid(diagnostics, strict));
-  return `${JSON.stringify({ valid, files: listed }, null, 2)}\n`;
+  const valid = listed.length > 0 && missing.length === 0 && listed.every((file) => file.valid);
+  return `${JSON.stringify({ valid, missing, files: listed }, null, 2)}\n`;
 }
 
 /** @see https://docs.github.com/actions/reference/workflow-commands-for-github-actions */
@@ -100,7 +104,7 @@ function sarif(files: readonly CheckedFile[], { strict }: FormatOptions): string
       locations: [
         {
           physicalLocation: {
-            artifactLocation: { uri: encodeURI(file) },
+            artifactLocation: { uri: uriOf(file) },
             ...(place && {
               region: {
                 startLine: place.line,
@@ -118,6 +122,13 @@ function sarif(files: readonly CheckedFile[], { strict }: FormatOptions): string
   const run = { tool: { driver }, columnKind: 'utf16CodeUnits', results };
   const log = { $schema: 'https://json.schemastore.org/sarif-2.1.0.json', version: '2.1.0', runs: [run] };
   return `${JSON.stringify(log, null, 2)}\n`;
+}
+
+/** A relative reference, resolved against the folder in which we were called, or a `file:` address. */
+function uriOf(file: string): string {
+  return path.isAbsolute(file)
+    ? pathToFileURL(file).href
+    : file.split(path.sep).map(encodeURIComponent).join('/');
 }
 
 /** Whether findings make a document invalid. */
