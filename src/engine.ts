@@ -7,7 +7,7 @@ import { isRunbookError, RunbookError } from './errors.ts';
 import { cleanPath, isBaseVariable } from './execute/environment.ts';
 import type { DeniedEvent, NoticeEvent, RefusedEvent, RunEvent } from './execute/events.ts';
 import { dryRun, runScript, type RunInput } from './execute/run.ts';
-import { sandboxLevel, sandboxNotices } from './execute/sandbox.ts';
+import { chooseSandbox, sandboxNotices, type Sandbox } from './execute/sandbox.ts';
 import { gatherValues, plainValues, type GivenValue, type ValueSource } from './execute/values.ts';
 import { confirmation, readinessOf } from './readiness.ts';
 import { recorded } from './record.ts';
@@ -22,6 +22,10 @@ export interface Deps {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Names that hold secrets of the runner itself. */
   readonly secretSettings: ReadonlySet<string>;
+  /** Files and folders of the runner that no script may see: its secrets, its state. */
+  readonly ownSecrets: readonly string[];
+  /** Where what was found out about this host is kept. */
+  readonly cacheFolder: string;
   readonly now: () => Date;
   readonly newRunId: () => string;
   /** Asks a person for a value; absent where there is nobody to ask. */
@@ -122,7 +126,6 @@ export async function* execute(
     runId,
     subject: () => subjectOf(run, request),
     keepHistory: request.keepHistory,
-    sandbox: sandboxLevel(deps.settings.SANDBOX),
     stateFolder: deps.settings.STATE_DIR,
     outputBytes: deps.settings.HISTORY_OUTPUT_BYTES,
     now: deps.now,
@@ -140,7 +143,9 @@ async function* stages(run: Run, request: ExecuteRequest, deps: Deps): AsyncGene
   const denial = await authorizeRun(run, request);
   if (denial) return yield denial;
 
-  const readiness = await readinessOf(document, request, deps);
+  const searchPath = cleanPath(deps.environment['PATH']);
+  const sandbox = await chooseSandbox(deps.settings.SANDBOX, searchPath, deps.cacheFolder);
+  const readiness = await readinessOf(document, sandbox, request, deps);
   yield* readiness.notices;
   if (hasErrors(readiness.diagnostics)) return yield refused(runId, readiness.diagnostics);
   yield* readiness.diagnostics.flatMap(warningNotice);
@@ -148,8 +153,8 @@ async function* stages(run: Run, request: ExecuteRequest, deps: Deps): AsyncGene
   const refusal = await confirmation(document.runbook, readiness.values, request, deps);
   if (refusal) return yield refused(runId, [refusal]);
 
-  const input = runInput(run, request, deps, readiness.values);
-  yield* sandboxNotices(input.runbook.execution, deps.settings.SANDBOX);
+  const input = runInput(run, sandbox, request, deps, readiness.values);
+  yield* sandboxNotices(input.runbook.execution, sandbox);
   if (request.cancel.aborted) {
     throw new RunbookError('interrupted', 'Interrupted before the script was started');
   }
@@ -177,6 +182,7 @@ function subjectOf(run: Run, request: ExecuteRequest): string {
 
 function runInput(
   run: Run,
+  sandbox: Sandbox,
   request: ExecuteRequest,
   deps: Deps,
   values: ReadonlyMap<string, GivenValue>,
@@ -193,7 +199,9 @@ function runInput(
     digest: document.digest,
     recursionStack: request.recursionStack,
     values,
-    sandbox: sandboxLevel(settings.SANDBOX),
+    sandbox,
+    ownSecrets: deps.ownSecrets,
+    hide: settings.SANDBOX_HIDE,
     overlapFolder: rejectsOverlap ? path.join(settings.STATE_DIR, 'overlap') : undefined,
     timeoutSeconds: Math.min(document.runbook.execution.timeoutSeconds ?? limit, limit),
     graceSeconds: settings.KILL_GRACE_SECONDS,

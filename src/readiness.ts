@@ -4,6 +4,7 @@ import { checkDocument, valueProblem } from './check/static.ts';
 import type { Deps, ExecuteRequest } from './engine.ts';
 import { cleanPath } from './execute/environment.ts';
 import type { NoticeEvent } from './execute/events.ts';
+import type { Sandbox } from './execute/sandbox.ts';
 import { cleanValue, gatherValues, plainValues, type GivenValue } from './execute/values.ts';
 import { hasErrors, type Diagnostic } from './runbook/diagnostic.ts';
 import type { EnvironmentRequirement, Runbook } from './runbook/model.ts';
@@ -20,6 +21,7 @@ export interface Readiness {
 /** Everything that stands in the way of a run, in one go; what is only missing is asked for, where somebody is there. */
 export async function readinessOf(
   document: RunbookDocument,
+  sandbox: Sandbox,
   request: ExecuteRequest,
   deps: Deps,
 ): Promise<Readiness> {
@@ -31,7 +33,8 @@ export async function readinessOf(
   const before = [
     ...found,
     ...(await checkDocument(runbook, nameOfFile(document.path), deps.secretSettings)),
-    ...checkRequest(document, request, deps),
+    ...checkRequest(document, request),
+    ...checkSandbox(document.runbook, sandbox, deps),
   ];
   if (deps.ask && !hasErrors(before)) await askForMissing(runbook.environment, values, notices, deps.ask);
   const folder = path.dirname(document.realPath);
@@ -54,7 +57,7 @@ export async function confirmation(
   return { rule: 'run/not-confirmed', severity: 'error', message };
 }
 
-function checkRequest(document: RunbookDocument, request: ExecuteRequest, deps: Deps): Diagnostic[] {
+function checkRequest(document: RunbookDocument, request: ExecuteRequest): Diagnostic[] {
   const diagnostics: Diagnostic[] = [];
   const add = (rule: string, message: string): void => {
     diagnostics.push({ rule, severity: 'error', message });
@@ -66,12 +69,6 @@ function checkRequest(document: RunbookDocument, request: ExecuteRequest, deps: 
       `Expected the document with the digest ${wanted}, found ${document.digest}; it was changed since it was reviewed`,
     );
   }
-  if (deps.settings.SANDBOX === 'required') {
-    add(
-      'sandbox/unavailable',
-      'The sandbox is required (SANDBOX=required), and this version has only the process sandbox; ask for --sandbox auto',
-    );
-  }
   // By the name that scripts are told: a link to a document is no way around.
   const name = path.basename(document.realPath);
   if (request.recursionStack.includes(name)) {
@@ -81,6 +78,27 @@ function checkRequest(document: RunbookDocument, request: ExecuteRequest, deps: 
     );
   }
   return diagnostics;
+}
+
+function checkSandbox({ execution }: Runbook, sandbox: Sandbox, { settings }: Deps): Diagnostic[] {
+  const diagnostics: Diagnostic[] = [];
+  if (settings.SANDBOX === 'required' && sandbox.level !== 'bubblewrap') {
+    const message = `The sandbox is required (SANDBOX=required), and bubblewrap does not work here: ${sandbox.reason}; mend that, or ask for --sandbox auto`;
+    diagnostics.push({ rule: 'sandbox/unavailable', severity: 'error', message });
+  }
+  for (const declared of execution.write) {
+    if (settings.SANDBOX_ALLOW_WRITE.some((allowed) => isBelow(declared, allowed))) continue;
+    const message = `The runbook wants to write ${declared}, which this host does not allow; add it to SANDBOX_ALLOW_WRITE if it may`;
+    diagnostics.push({ rule: 'sandbox/write', severity: 'error', message });
+  }
+  return diagnostics;
+}
+
+function isBelow(file: string, folder: string): boolean {
+  const relative = path.posix.relative(folder, file);
+  return (
+    relative === '' || (relative !== '..' && !relative.startsWith('../') && !path.posix.isAbsolute(relative))
+  );
 }
 
 async function askForMissing(

@@ -3,7 +3,7 @@ import type {
   FinishedEvent,
   NoticeEvent,
   RunEvent,
-  SandboxLevel,
+  StartedEvent,
   StreamName,
 } from './execute/events.ts';
 import { boundedText, keepEnds, type Kept } from './execute/kept.ts';
@@ -18,7 +18,6 @@ export interface RecordInput {
   readonly runId: string;
   readonly subject: () => string;
   readonly keepHistory: boolean;
-  readonly sandbox: SandboxLevel;
   readonly stateFolder: string;
   /** How much of each stream goes into the document, in bytes. */
   readonly outputBytes: number;
@@ -36,13 +35,16 @@ export async function* recorded(
   const kept = { stdout: keepEnds(input.outputBytes), stderr: keepEnds(input.outputBytes) };
   const startedAt = performance.now();
   let isRunning = false;
+  let started: StartedEvent | undefined;
   try {
     for await (const event of events) {
-      if (event.type === 'started') isRunning = true;
-      else if (event.type === 'output') kept[event.stream].add(event.data);
+      if (event.type === 'started') {
+        isRunning = true;
+        started = event;
+      } else if (event.type === 'output') kept[event.stream].add(event.data);
       else if (event.type === 'finished' || event.type === 'refused') isRunning = false;
       if (event.type === 'finished' && event.outcome !== 'dry_run' && input.keepHistory) {
-        yield* await write(input, runEntry(input, event, streams(kept, input.outputBytes)));
+        yield* await write(input, runEntry(input, started, event, streams(kept, input.outputBytes)));
       } else if (event.type === 'denied' && !(await isDeniedAlready(input))) {
         yield* await write(input, entryOf(input, { exitCode: 403, error: denial(event) }));
       }
@@ -60,7 +62,8 @@ export async function* recorded(
         durationMs: performance.now() - startedAt,
         outputs: {},
       };
-      if (input.keepHistory) await write(input, runEntry(input, gone, streams(kept, input.outputBytes)));
+      if (input.keepHistory)
+        await write(input, runEntry(input, started, gone, streams(kept, input.outputBytes)));
     }
   }
 }
@@ -84,12 +87,17 @@ function entryOf(
   };
 }
 
-function runEntry(input: RecordInput, event: FinishedEvent, output: Streams): NewHistoryEntry {
+function runEntry(
+  input: RecordInput,
+  started: StartedEvent | undefined,
+  event: FinishedEvent,
+  output: Streams,
+): NewHistoryEntry {
   const seconds = event.durationMs / 1000;
   const remarks = [
     ...(event.outcome === 'timed_out' ? [`timed out after ${formatDuration(seconds)}`] : []),
     ...(event.outcome === 'cancelled' ? ['cancelled'] : []),
-    ...(input.sandbox === 'none' ? ['sandbox: none'] : []),
+    ...(started?.plan.sandbox === 'none' ? ['sandbox: none'] : []),
   ];
   return entryOf(input, {
     exitCode: event.exitCode ?? 0,

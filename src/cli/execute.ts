@@ -11,6 +11,7 @@ import {
   COMMAND_LINE,
   engineSurroundings,
   findRunbook,
+  ownSecrets,
   valueSources,
   type ValueOptions,
 } from './surroundings.ts';
@@ -113,6 +114,10 @@ async function requestOf(
     },
     deps: {
       ...surroundings,
+      ownSecrets: await ownSecrets(surroundings.settings.STATE_DIR, [
+        ...(options.envFile ?? []),
+        ...(options.tokenFile === undefined ? [] : [options.tokenFile]),
+      ]),
       now: () => new Date(),
       newRunId,
       ...(people && {

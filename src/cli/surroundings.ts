@@ -28,12 +28,22 @@ export async function engineSurroundings(flags: Flags = {}): Promise<{
   settings: ExecutionSettings;
   environment: NodeJS.ProcessEnv;
   secretSettings: ReadonlySet<string>;
+  cacheFolder: string;
 }> {
   return {
     settings: await settingsFor(executionSettingNames, flags),
     environment: process.env,
     secretSettings: new Set(secretVariables),
+    cacheFolder: xdgFolder('XDG_CACHE_HOME', '.cache'),
   };
+}
+
+/** Our own files that no script may see: tokens, env files, secrets in files, state, preferences, caches. */
+export async function ownSecrets(stateFolder: string, files: readonly string[]): Promise<string[]> {
+  const { RUNBOOK_TOKEN_FILE } = await settingsFor(['RUNBOOK_TOKEN_FILE']);
+  const named = secretVariables.flatMap((name) => (name.endsWith('_FILE') ? (process.env[name] ?? []) : []));
+  const folders = [stateFolder, preferencesFolder(), xdgFolder('XDG_CACHE_HOME', '.cache')];
+  return [...folders, ...files, ...named, ...(RUNBOOK_TOKEN_FILE === undefined ? [] : [RUNBOOK_TOKEN_FILE])];
 }
 
 /** The user's preferences; the library that keeps them is loaded only where there are any. */
@@ -50,8 +60,12 @@ export function preferencesFile(): string {
 
 /** The folder of preferences, by the XDG base directory specification. */
 export function preferencesFolder(): string {
-  const base = process.env['XDG_CONFIG_HOME'];
-  return path.join(base && path.isAbsolute(base) ? base : path.join(os.homedir(), '.config'), 'runbook');
+  return xdgFolder('XDG_CONFIG_HOME', '.config');
+}
+
+function xdgFolder(name: string, underHome: string): string {
+  const base = process.env[name];
+  return path.join(base && path.isAbsolute(base) ? base : path.join(os.homedir(), underHome), 'runbook');
 }
 
 /**

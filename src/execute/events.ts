@@ -31,8 +31,8 @@ export interface Plan {
   readonly timeoutSeconds: number;
 }
 
-/** `process`: own session, clean environment, private workspace and home. `none`: the runner's own home, too. */
-export type SandboxLevel = 'process' | 'none';
+/** `bubblewrap`: namespaces of its own. `process`: own session, clean environment, private workspace and home. `none`: the runner's own home, too. */
+export type SandboxLevel = 'bubblewrap' | 'process' | 'none';
 
 export interface OutputEvent {
   readonly type: 'output';

@@ -1,20 +1,16 @@
-import { spawn, type ChildProcess } from 'node:child_process';
 import { readdirSync, readFileSync, closeSync } from 'node:fs';
 import os from 'node:os';
 import type { Readable } from 'node:stream';
 import type { OutputEvent, StreamName } from './events.ts';
+import { launch, type Launched, type LaunchOptions } from './launch.ts';
 import { closeWriters, openPipes, type Pipe } from './pipes.ts';
 
-export interface ProcessOptions {
-  /** The program, its arguments, and the script's path last. */
-  readonly command: readonly [string, ...string[]];
-  readonly workingDirectory: string;
-  readonly environment: Readonly<Record<string, string>>;
-  /** A private folder for what only lives while the process starts. */
-  readonly folder: string;
+export interface ProcessOptions extends LaunchOptions {
   readonly timeoutSeconds: number;
   /** From TERM to KILL. */
   readonly graceSeconds: number;
+  /** What all processes of the script may use together, in bytes; only bubblewrap can tell which they are. */
+  readonly memoryBytes: number | undefined;
   /** Aborted with the signal that asked for it, the script is given time to end. */
   readonly cancel: AbortSignal;
   /** Aborted, the script is killed at once. */
@@ -24,7 +20,7 @@ export interface ProcessOptions {
 export interface ProcessResult {
   /** The script's own code, or 128 and the number of the signal that ended it. */
   readonly exitCode: number;
-  readonly ending: 'exited' | 'timed_out' | 'cancelled';
+  readonly ending: 'exited' | 'timed_out' | 'cancelled' | 'out_of_memory';
   readonly durationMs: number;
   /** Whether something that outlived the script held its output open, and was cut off. */
   readonly wasHeldOpen: boolean;
@@ -53,9 +49,9 @@ export async function* runProcess(options: ProcessOptions): AsyncGenerator<Outpu
     ['stdout', pipes[0].reader],
     ['stderr', pipes[1].reader],
   ]);
-  const child = spawnOnto(pipes, options, queue.close);
-  const stop = stopper(child, options);
-  const exit = exitOf(child).then((ended) => {
+  const launched = launchOnto(pipes, options, queue.close);
+  const stop = stopper(launched, options);
+  const exit = exitOf(launched).then((ended) => {
     // From here on nothing changes how it ended: neither a late signal nor a consumer that takes its time.
     stop.dispose();
     return { ...ended, ending: stop.ending(), durationMs: performance.now() - started };
@@ -67,39 +63,24 @@ export async function* runProcess(options: ProcessOptions): AsyncGenerator<Outpu
     const exitCode = code ?? 128 + (signal ? os.constants.signals[signal] : 0);
     return { exitCode, ending, durationMs, wasHeldOpen: queue.wasHeldOpen() };
   } finally {
-    // The group is the script's alone; what it left behind in it goes now.
-    signalGroup(child, 'SIGKILL');
+    // What the script left behind goes now; only then may anybody look at what it wrote.
+    await launched.killAll();
     queue.close();
     await exit.catch(() => undefined);
     stop.dispose();
   }
 }
 
-function spawnOnto(pipes: readonly [Pipe, Pipe], options: ProcessOptions, close: () => void): ChildProcess {
+function launchOnto(pipes: readonly [Pipe, Pipe], options: ProcessOptions, close: () => void): Launched {
   const output = [pipes[0].writeDescriptor, pipes[1].writeDescriptor] as const;
   try {
     closeInheritedDescriptors(output);
-    return spawnPrivately(options, output);
+    return launch(options, output);
   } catch (error) {
     close();
     throw error;
   } finally {
     closeWriters(pipes);
-  }
-}
-
-function spawnPrivately(options: ProcessOptions, output: readonly [number, number]): ChildProcess {
-  const [program, ...args] = options.command;
-  const umask = process.umask(0o077);
-  try {
-    return spawn(program, args, {
-      cwd: options.workingDirectory,
-      env: { ...options.environment },
-      stdio: ['ignore', ...output],
-      detached: true,
-    });
-  } finally {
-    process.umask(umask);
   }
 }
 
@@ -129,25 +110,22 @@ function listDescriptors(): string[] {
   }
 }
 
-function exitOf(child: ChildProcess): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+function exitOf({
+  child,
+  hasStarted,
+}: Launched): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
   return new Promise((resolve, reject) => {
     child.once('error', reject);
-    child.once('exit', (code, signal) => resolve({ code, signal }));
+    child.once('exit', (code, signal) => {
+      if (hasStarted()) resolve({ code, signal });
+      else reject(new Error(`the sandbox ended with ${code ?? signal} before the script was reached`));
+    });
   });
-}
-
-function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
-  if (child.pid === undefined) return;
-  try {
-    process.kill(-child.pid, signal);
-  } catch {
-    // Nobody is left in the group.
-  }
 }
 
 /** Ends the script when its time is up or somebody asks for it: politely first, then for good. */
 function stopper(
-  child: ChildProcess,
+  launched: Launched,
   options: ProcessOptions,
 ): { ending: () => ProcessResult['ending']; dispose: () => void } {
   const AFTER_INTERRUPT_SECONDS = 5;
@@ -161,7 +139,8 @@ function stopper(
   );
   const step = ([signal, ...signals]: NodeJS.Signals[], [wait, ...waits]: number[]): void => {
     clearTimeout(timer);
-    if (signal) signalGroup(child, signal);
+    if (signal === 'SIGKILL') void launched.killAll();
+    else if (signal) launched.signal(signal);
     if (wait !== undefined) timer = setTimeout(() => step(signals, waits), wait * 1000);
   };
   const cancel = (): void => {
@@ -175,6 +154,10 @@ function stopper(
     if (ending === 'exited') ending = 'cancelled';
     step(['SIGKILL'], []);
   };
+  const memory = watchMemory(launched, options.memoryBytes, () => {
+    if (ending === 'exited') ending = 'out_of_memory';
+    step(['SIGKILL'], []);
+  });
   if (options.cancel.aborted) cancel();
   if (options.kill.aborted) kill();
   options.cancel.addEventListener('abort', cancel);
@@ -183,10 +166,24 @@ function stopper(
     ending: () => ending,
     dispose: () => {
       clearTimeout(timer);
+      clearInterval(memory);
       options.cancel.removeEventListener('abort', cancel);
       options.kill.removeEventListener('abort', kill);
     },
   };
+}
+
+const MEMORY_POLL_MS = 200;
+
+function watchMemory(
+  { memoryBytes }: Launched,
+  limit: number | undefined,
+  onExceeded: () => void,
+): NodeJS.Timeout | undefined {
+  if (limit === undefined) return undefined;
+  return setInterval(() => {
+    if (memoryBytes() > limit) onExceeded();
+  }, MEMORY_POLL_MS);
 }
 
 /** The longest that a timer takes; a longer one would fire at once. */

@@ -3,17 +3,10 @@ import path from 'node:path';
 import { isRunbookError, messageOf, systemCode } from '../errors.ts';
 import type { Runbook } from '../runbook/model.ts';
 import { buildEnvironment } from './environment.ts';
-import type {
-  FinishedEvent,
-  NoticeEvent,
-  OutputEvent,
-  Plan,
-  RefusedEvent,
-  SandboxLevel,
-  StartedEvent,
-} from './events.ts';
+import type { FinishedEvent, NoticeEvent, OutputEvent, Plan, RefusedEvent, StartedEvent } from './events.ts';
 import { collectOutputs } from './outputs.ts';
 import { takeSoleRun } from './overlap.ts';
+import { sandboxed, type Sandbox } from './sandbox.ts';
 import { runProcess, type ProcessResult } from './process.ts';
 import { readResults } from './results.ts';
 import type { GivenValue } from './values.ts';
@@ -29,7 +22,11 @@ export interface RunInput {
   readonly digest: string;
   readonly recursionStack: readonly string[];
   readonly values: ReadonlyMap<string, GivenValue>;
-  readonly sandbox: SandboxLevel;
+  readonly sandbox: Sandbox;
+  /** The runner's own secrets and state, which no script may see. */
+  readonly ownSecrets: readonly string[];
+  /** SANDBOX_HIDE. */
+  readonly hide: readonly string[];
   /** Where runs that must not overlap are kept apart; undefined where they may. */
   readonly overlapFolder: string | undefined;
   readonly timeoutSeconds: number;
@@ -82,20 +79,30 @@ async function* runInWorkspace(input: RunInput): Running {
     runbook,
     runbookFolder: folder,
     realHome: os.homedir(),
+    linksHome: input.sandbox.level !== 'bubblewrap',
   });
   try {
     yield startedEvent(input, workspace.directory);
+    const environment = environmentOf(input, workspace);
+    const { sandbox, ownSecrets, hide } = input;
+    const { execution } = runbook;
     const process = yield* runProcess({
+      ...(await sandboxed(
+        { sandbox, execution, environment, realHome: os.homedir(), ownSecrets, hide },
+        workspace,
+      )),
       command: [...interpreterOf(runbook), workspace.scriptFile],
       workingDirectory: workspace.directory,
-      environment: environmentOf(input, workspace),
-      folder: workspace.temporary,
+      environment,
+      folder: workspace.root,
+      memoryBytes: sandbox.level === 'bubblewrap' ? execution.memoryBytes : undefined,
       timeoutSeconds: input.timeoutSeconds,
       graceSeconds: input.graceSeconds,
       cancel: input.cancel,
       kill: input.kill,
     });
     if (process.wasHeldOpen) yield HELD_OPEN;
+    if (process.ending === 'out_of_memory') yield outOfMemory(execution.memoryBytes ?? 0);
     if (process.exitCode === 0 && process.ending === 'exited') {
       const outputs = runbook.outputs.map((output) => output.path);
       yield* await collectOutputs(outputs, workspace.directory, folder);
@@ -107,6 +114,11 @@ async function* runInWorkspace(input: RunInput): Running {
     // What cannot be removed now is a leftover for the next run; the script has run all the same.
     await workspace.remove().catch(() => undefined);
   }
+}
+
+function outOfMemory(bytes: number): NoticeEvent {
+  const message = `The script was ended: it used more memory than the ${bytes / 1024 / 1024} MiB that the document allows`;
+  return { type: 'notice', severity: 'warning', code: 'run/out-of-memory', message };
 }
 
 function startedEvent(input: RunInput, workingDirectory: string): StartedEvent {
@@ -121,7 +133,7 @@ function startedEvent(input: RunInput, workingDirectory: string): StartedEvent {
     inputs: runbook.inputs.map((file) => file.path),
     outputs: runbook.outputs.map((file) => file.path),
     claims: runbook.claims.map(({ name, values }) => `${name}: ${values.join(', ')}`),
-    sandbox: input.sandbox,
+    sandbox: input.sandbox.level,
     network: runbook.execution.network,
     timeoutSeconds: input.timeoutSeconds,
   };
@@ -143,6 +155,7 @@ function finished(
 ): FinishedEvent {
   const byEnding = {
     exited: { outcome: exitCode === 0 ? 'succeeded' : 'failed', exitCode },
+    out_of_memory: { outcome: 'failed', exitCode },
     timed_out: { outcome: 'timed_out', exitCode: EXIT_TIMED_OUT },
     cancelled: { outcome: 'cancelled', exitCode: exitCodeOfCancel(cancel.reason) },
   } as const;
@@ -201,7 +214,7 @@ function environmentOf(input: RunInput, workspace: Workspace): Record<string, st
     passthrough: input.passthrough,
     secretSettings: input.secretSettings,
     declared: new Map(Array.from(input.values, ([name, { value }]) => [name, value])),
-    home: input.sandbox === 'none' ? os.homedir() : workspace.home,
+    home: input.sandbox.level === 'none' ? os.homedir() : workspace.home,
     temporary: workspace.temporary,
     own: {
       RUNBOOK_NAME: input.runbook.name,

@@ -17,6 +17,8 @@ export interface Workspace {
   readonly temporary: string;
   /** The file that the script may write `KEY=value` lines to. */
   readonly outputFile: string;
+  /** Nothing, and nobody may read it: what the sandbox puts over hidden files. */
+  readonly emptyFile: string;
   readonly remove: () => Promise<void>;
 }
 
@@ -29,6 +31,8 @@ export interface WorkspaceInput {
   readonly runbookFolder: string;
   /** The runner's own home, for the paths that the document declares under `~`. */
   readonly realHome: string;
+  /** Whether those paths are linked; a sandbox that hides the home mounts them instead. */
+  readonly linksHome: boolean;
 }
 
 /**
@@ -48,6 +52,7 @@ export async function makeWorkspace(input: WorkspaceInput): Promise<Workspace> {
     home: path.join(root, 'home'),
     temporary: path.join(root, 'tmp'),
     outputFile: path.join(root, 'tmp', '.runbook-output'),
+    emptyFile: path.join(root, 'empty'),
     remove: async () => {
       await removeRoot(root);
       await lease.release();
@@ -57,9 +62,10 @@ export async function makeWorkspace(input: WorkspaceInput): Promise<Workspace> {
     for (const folder of [workspace.directory, workspace.home, workspace.temporary])
       await mkdir(folder, { mode: 0o700 });
     await writeFile(workspace.outputFile, '', { mode: 0o600 });
+    await writeFile(workspace.emptyFile, '', { mode: 0o000 });
     await placeInputs(input, workspace.directory);
     await writeScript(workspace.scriptFile, input.runbook.script?.text ?? '');
-    await placeHomeLinks(input, workspace.home);
+    if (input.linksHome) await placeHomeLinks(input, workspace.home);
     return workspace;
   } catch (error) {
     await workspace.remove();

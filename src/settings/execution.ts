@@ -9,6 +9,8 @@ export const executionSettingNames = [
   'HISTORY_OUTPUT_BYTES',
   'KILL_GRACE_SECONDS',
   'SANDBOX',
+  'SANDBOX_HIDE',
+  'SANDBOX_ALLOW_WRITE',
   'ENV_PASSTHROUGH',
   'OVERLAP',
 ] as const;

@@ -203,6 +203,18 @@ export const settingsTable = {
     preference: true,
     what: 'What separates a script from the host',
   },
+  SANDBOX_HIDE: {
+    kind: list,
+    default: '',
+    preference: true,
+    what: 'Files and folders that the sandbox hides, besides homes and stores of credentials',
+  },
+  SANDBOX_ALLOW_WRITE: {
+    kind: list,
+    default: '',
+    preference: true,
+    what: 'Host paths (with what is below them) that documents may declare as `write:`',
+  },
   ENV_PASSTHROUGH: {
     kind: {
       allowed: 'a list with commas of names of variables, none of a secret setting',
