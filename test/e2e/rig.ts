@@ -50,6 +50,8 @@ export async function makeFolder(): Promise<Folder> {
     XDG_DATA_HOME: path.join(home, '.local', 'share'),
     TMPDIR: temporary,
     LANG: 'C.UTF-8',
+    // What must hold without bubblewrap; test/e2e/sandbox*.test.ts ask for more.
+    SANDBOX: 'process',
   };
   return { path: documents, home, temporary, state: path.join(env.XDG_STATE_HOME, 'runbook'), env };
 }
