@@ -121,6 +121,8 @@ export async function* execute(
   const document = await readDocument(source);
   const runId = deps.newRunId();
   const run: Run = { document, runId, principal: undefined };
+  // A dry run writes nothing, not even a denial.
+  if (request.dryRun) return yield* stages(run, request, deps);
   yield* recorded(stages(run, request, deps), {
     document,
     runId,
