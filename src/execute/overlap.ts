@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { messageOf, RunbookError } from '../errors.ts';
-import { takeSoleLease, type Lease } from './lease.ts';
+import { takeSoleLease, type Lease } from '../lease.ts';
 
 /**
  * Sees to it that a document is not run twice at the same time.

@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { RunbookError, messageOf, systemCode } from '../errors.ts';
 import type { Runbook } from '../runbook/model.ts';
-import { isAbandoned, takeLease } from './lease.ts';
+import { isAbandoned, takeLease } from '../lease.ts';
 
 /** The private folders of one run; nothing of them is left when it ends. */
 export interface Workspace {

@@ -48,7 +48,7 @@ export function formatEntry(entry: NewHistoryEntry): string {
   ];
   return [
     `\n### ${entry.time.toISOString()} | Exit Code: ${entry.exitCode}\n\n${facts.join(' · ')}\n`,
-    block('Error', entry.error === undefined ? '' : `${oneLine(entry.error)}\n`),
+    block('Error', entry.error ? `${oneLine(entry.error)}\n` : ''),
     block('Stdout', printable(entry.stdout)),
     block('Stderr', printable(entry.stderr)),
   ].join('');
@@ -111,6 +111,8 @@ interface OpenEntry {
   shape: 'ours' | 'bullets';
 }
 
+type StreamLabel = 'stdout' | 'stderr' | 'error';
+
 /**
  * Reads the lines below the History heading, oldest first. The shape that is written today and both older ones
  * of Stage0 are understood. Only the block behind a label is a block: so an entry of Stage0 whose output broke
@@ -118,18 +120,24 @@ interface OpenEntry {
  */
 export function historyReader(onEntry: (entry: HistoryEntry) => void): HistoryReader {
   let open: OpenEntry | undefined;
-  let label: 'stdout' | 'stderr' | 'error' | undefined;
+  let label: StreamLabel | undefined;
   let fence: string | undefined;
   let blockLines: string[] = [];
+  // Lines behind a block of Stage0, which knew one length of fence: another fence tells that they are its output.
+  let behind: { readonly label: StreamLabel; lines: string[] } | undefined;
 
   const finish = (): void => {
     if (fence !== undefined) closeBlock();
     if (open) onEntry(trimmed(open));
     open = undefined;
     label = undefined;
+    behind = undefined;
   };
   const closeBlock = (): void => {
-    if (open && label) open.entry[label] += blockLines.map((line) => `${line}\n`).join('');
+    if (open && label) {
+      open.entry[label] += joined(blockLines);
+      behind = open.entry.runId === undefined ? { label, lines: [] } : undefined;
+    }
     fence = undefined;
     label = undefined;
     blockLines = [];
@@ -164,15 +172,24 @@ export function historyReader(onEntry: (entry: HistoryEntry) => void): HistoryRe
 
   function readOurs(entry: OpenEntry['entry'], line: string): void {
     const named = /^\*\*(Stdout|Stderr|Error):\*\*$/.exec(line);
-    if (named) label = named[1]!.toLowerCase() as typeof label;
-    else if (label && /^`{3,}$/.test(line)) fence = line;
-    else if (line.startsWith('Run `') && entry.runId === undefined) Object.assign(entry, readFacts(line));
-    else if (line !== '') label = undefined;
+    if (named) {
+      label = named[1]!.toLowerCase() as StreamLabel;
+      behind = undefined;
+    } else if (label && /^`{3,}$/.test(line)) fence = line;
+    else if (behind && line === '```') {
+      entry[behind.label] += joined([line, ...behind.lines]);
+      behind.lines = [];
+    } else if (!behind && line.startsWith('Run `') && entry.runId === undefined)
+      Object.assign(entry, readFacts(line));
+    else {
+      if (line !== '') label = undefined;
+      behind?.lines.push(line);
+    }
   }
 
   function readBullet(entry: OpenEntry['entry'], line: string): void {
     const stream = /^### (stdout|stderr)$/i.exec(line);
-    if (stream) label = stream[1]!.toLowerCase() as typeof label;
+    if (stream) label = stream[1]!.toLowerCase() as StreamLabel;
     else if (label === 'stdout' || label === 'stderr') entry[label] += `${line}\n`;
     else {
       const code = /^[-*\s]*Return Code[:*]*\s*(-?\d+)/i.exec(line);
@@ -181,6 +198,10 @@ export function historyReader(onEntry: (entry: HistoryEntry) => void): HistoryRe
       else if (completed) entry.time = isoTime(completed[1]!);
     }
   }
+}
+
+function joined(lines: readonly string[]): string {
+  return lines.map((line) => `${line}\n`).join('');
 }
 
 const HEADER = /^### (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) \| Exit Code: (-?\d+)$/;

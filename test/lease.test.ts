@@ -4,8 +4,8 @@ import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promi
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { isAbandoned, isHeld, takeLease, takeSoleLease } from '../../src/execute/lease.ts';
-import { needs } from '../require.ts';
+import { isAbandoned, isHeld, takeLease, takeSoleLease } from '../src/lease.ts';
+import { needs } from './require.ts';
 
 let folder: string;
 
