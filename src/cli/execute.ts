@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { operatingSystemPrincipal } from '../auth/principal.ts';
 import { execute, type Deps, type ExecuteRequest } from '../engine.ts';
-import { isRunbookError, messageOf, RunbookError } from '../errors.ts';
+import { exitCodeOf, isRunbookError, messageOf, RunbookError } from '../errors.ts';
 import type { Plan, RunEvent } from '../execute/events.ts';
 import { parseDuration } from '../runbook/units.ts';
 import { jsonReporter } from './json-events.ts';
@@ -56,13 +56,12 @@ export async function executeCommand(named: string | undefined, options: Execute
       runId: '',
       diagnostics: [{ rule: error.code, severity: 'error', message }],
     });
-    return error.code === 'interrupted' ? EXIT_INTERRUPTED : EXIT_NOT_STARTED;
+    return error.code === 'usage' ? EXIT_NOT_STARTED : exitCodeOf(error);
   }
 }
 
 const EXIT_NOT_STARTED = 125;
 const EXIT_DENIED = 126;
-const EXIT_INTERRUPTED = 130;
 
 async function run(source: string, options: ExecuteOptions, reporter: Reporter): Promise<number> {
   const signals = catchSignals();
