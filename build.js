@@ -1,7 +1,9 @@
 // Bundles src/ into dist/ as CommonJS: one start-up file, and one chunk for each module that is imported
 // dynamically, so that a command loads only what it needs (esbuild itself splits only ES modules).
 import { build } from 'esbuild';
-import { mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 
 const root = import.meta.dirname;
@@ -47,13 +49,14 @@ try {
       format: 'cjs',
       platform: 'node',
       target: 'node22.12',
+      // A native import() would start the loader of ES modules, which costs more than what it loads.
+      supported: { 'dynamic-import': false },
       minifySyntax: true,
       minifyWhitespace: true,
       keepNames: false,
       legalComments: 'none',
       logLevel: 'warning',
-      define: { VERSION: JSON.stringify(version), 'import.meta.url': 'importMetaUrl' },
-      banner: { js: "const importMetaUrl=require('node:url').pathToFileURL(__filename).href;" },
+      define: { VERSION: JSON.stringify(version), 'import.meta.url': '__filename' },
       plugins: [splitDynamicImports],
     });
     for (const [name] of next) built.add(name);
@@ -63,4 +66,35 @@ try {
   renameSync(aside, dist);
 } finally {
   rmSync(aside, { recursive: true, force: true });
+}
+takeCodeCache();
+
+/** Runs what people run most, so that the code cache holds what that needs (bin/loader.js). */
+function takeCodeCache() {
+  const scratch = mkdtempSync(path.join(os.tmpdir(), 'runbook-build-'));
+  try {
+    const sample = path.join(scratch, 'SimpleRunbook.md');
+    copyFileSync(path.join(root, 'samples', 'runbooks', 'SimpleRunbook.md'), sample);
+    const program =
+      "const loader=require('./bin/loader.js');process.on('exit',loader.writeCodeCache);loader.load('main.cjs')";
+    const execute = ['execute', sample, '-e', 'TEST_VAR=hello'];
+    for (const args of [['validate', '--static', sample], execute, execute]) {
+      execFileSync(process.execPath, ['-e', program, '--', 'runbook', ...args], {
+        cwd: root,
+        stdio: 'ignore',
+        env: {
+          PATH: process.env.PATH,
+          HOME: scratch,
+          TMPDIR: scratch,
+          XDG_CACHE_HOME: scratch,
+          XDG_STATE_HOME: scratch,
+        },
+      });
+    }
+  } catch (error) {
+    // The program works without it, only slower.
+    console.warn(`No code cache was taken: ${error.message}`);
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
 }

@@ -7,4 +7,4 @@ if (found[0] < wanted[0] || (found[0] === wanted[0] && found[1] < wanted[1])) {
   process.stderr.write('runbook: needs Node ' + wanted.join('.') + ' or newer, found ' + process.versions.node + '\n');
   process.exit(125);
 }
-require('../dist/main.cjs');
+require('./loader.js').load('main.cjs');
