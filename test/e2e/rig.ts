@@ -1,10 +1,16 @@
 // Runs the program as its users do: as a process of its own, in a folder of its own, with nothing of whoever runs
 // the tests in its environment. RUNBOOK_BIN names another program to test, such as an installed one.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { toString } from 'mdast-util-to-string';
+import remarkParse from 'remark-parse';
+import { unified } from 'unified';
 import { onTestFinished } from 'vitest';
+import type { HistoryEntry } from '../../src/runbook/history.ts';
+import { readDocument } from '../../src/store/document.ts';
+import { wholeHistory } from '../../src/store/history.ts';
 
 /** The program under test, as it is started. */
 export const program: readonly [string, ...string[]] = programOf(
@@ -261,4 +267,31 @@ export function inMountNamespace(command: string): readonly [string, ...string[]
 /** Reads a file as text. */
 export function read(file: string): Promise<string> {
   return readFile(file, 'utf8');
+}
+
+/** The record of a document, with what waits for it. */
+export async function historyOf(folder: Folder, file: string): Promise<HistoryEntry[]> {
+  return wholeHistory(await readDocument(file), folder.state);
+}
+
+/** The top-level H1 headings of a document, as a markdown parser sees them. */
+export async function headingsOf(file: string): Promise<string[]> {
+  const { children } = unified()
+    .use(remarkParse)
+    .parse(await read(file));
+  return children.flatMap((node) => (node.type === 'heading' && node.depth === 1 ? [toString(node)] : []));
+}
+
+/** How many processes of this machine have the text on their command line. */
+export async function countProcesses(text: string): Promise<number> {
+  const numbers = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const lines = await Promise.all(
+    numbers.map((number) => readFile(`/proc/${number}/cmdline`, 'latin1').catch(() => '')),
+  );
+  return lines.filter((line) => line.includes(text)).length;
+}
+
+/** The workspaces that runs have left, or are in. */
+export async function workspacesOf(folder: Folder): Promise<string[]> {
+  return (await readdir(folder.temporary)).filter((name) => name.startsWith('runbook-'));
 }
