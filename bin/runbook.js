@@ -1,10 +1,15 @@
-#!/usr/bin/env node
+#!/bin/sh
+// 2>/dev/null; exec node -- "$0" "$@"
+// To the shell, the line above is all there is. Without its `--`, Node takes our --env-file for its own: it ends with
+// exit code 9 where that file is not there, and obeys a NODE_OPTIONS that stands in it.
 'use strict';
 // Old syntax on purpose: an old Node must get as far as the message.
 var wanted = [22, 12];
 var found = process.versions.node.split('.').map(Number);
 if (found[0] < wanted[0] || (found[0] === wanted[0] && found[1] < wanted[1])) {
-  process.stderr.write('runbook: needs Node ' + wanted.join('.') + ' or newer, found ' + process.versions.node + '\n');
+  process.stderr.write(
+    'runbook: needs Node ' + wanted.join('.') + ' or newer, found ' + process.versions.node + '\n',
+  );
   process.exit(125);
 }
 require('./loader.js').load('main.cjs');
