@@ -2,7 +2,7 @@ import path from 'node:path';
 import type { Diagnostic, Place } from '../runbook/diagnostic.ts';
 import type { Runbook, Script } from '../runbook/model.ts';
 import { programOfEnv } from './interpreter.ts';
-import { syntaxProblem, type Shell, type SyntaxProblem } from './shell-syntax.ts';
+import { syntaxProblem, type Shell } from './shell-syntax.ts';
 import { undeclaredVariables } from './shell.ts';
 
 const SHELLS: ReadonlySet<string> = new Set(['sh', 'bash', 'zsh', 'ksh', 'dash']);
@@ -25,8 +25,10 @@ export async function checkScript(
   const place = placer(script, lines);
   const problem = await syntaxProblem(script.text, shell, searchPath);
   const { uses, notUnderstood } = undeclared(runbook, script, shell, place, isBase);
+  if (!problem) return [...uses, ...notUnderstood];
+  if ('notAsked' in problem) return [notAsked(problem.notAsked, script), ...uses, ...notUnderstood];
   // Where the shell itself cannot go on, nobody needs to hear that we cannot.
-  return problem ? [unreadable(problem, shell, script, place), ...uses] : [...uses, ...notUnderstood];
+  return [unreadable(problem, shell, script, place), ...uses];
 }
 
 function shellOf({ interpreter }: Script): Shell | undefined {
@@ -53,8 +55,13 @@ function placer(script: Script, lines: readonly string[]): Placer {
   };
 }
 
+function notAsked(why: string, { place }: Script): Diagnostic {
+  const message = `The script's syntax could not be looked at: ${why}`;
+  return { rule: 'script/not-understood', severity: 'info', message, place };
+}
+
 function unreadable(
-  { line, what }: SyntaxProblem,
+  { line, what }: { readonly line: number; readonly what: string },
   shell: Shell,
   { text }: Script,
   place: Placer,

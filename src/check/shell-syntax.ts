@@ -3,6 +3,7 @@ import { mkdtemp, unlink, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { messageOf } from '../errors.ts';
 import { findProgram } from './interpreter.ts';
 
 export type Shell = 'sh' | 'bash' | 'zsh' | 'ksh' | 'dash';
@@ -19,11 +20,8 @@ const ARGUMENTS: Record<Shell, readonly string[]> = {
   zsh: ['-f', '-n'],
 };
 
-/** A line of the script, 1-based, and what the shell has against it. */
-export interface SyntaxProblem {
-  readonly line: number;
-  readonly what: string;
-}
+/** A line of the script, 1-based, and what the shell has against it; or why it could not be asked. */
+export type SyntaxProblem = { readonly line: number; readonly what: string } | { readonly notAsked: string };
 
 /**
  * Asks the shell itself whether it can read a script; nothing of the script is executed. It is the shell of that
@@ -36,8 +34,13 @@ export async function syntaxProblem(
   shell: Shell,
   searchPath: string,
 ): Promise<SyntaxProblem | undefined> {
-  const asker = await askerFor(shell, searchPath);
-  const said = await asker?.ask(text);
+  let said: string | undefined;
+  try {
+    const asker = await askerFor(shell, searchPath);
+    said = await asker?.ask(text);
+  } catch (error) {
+    return { notAsked: messageOf(error) };
+  }
   // bash ends with 0 after some errors, and says so of every warning.
   const first = said?.split('\n').find((line) => line.trim() !== '' && !line.includes(': warning: '));
   if (first === undefined) return undefined;
@@ -47,8 +50,8 @@ export async function syntaxProblem(
 
 /** A small shell that has others look at scripts. To start those from here would take several times as long. */
 interface Asker {
-  /** @returns what was said; undefined where there was no answer */
-  readonly ask: (text: string) => Promise<string | undefined>;
+  /** @returns what was said @throws where there was no answer */
+  readonly ask: (text: string) => Promise<string>;
 }
 
 const askers = new Map<string, Promise<Asker | undefined>>();
@@ -58,6 +61,7 @@ function askerFor(shell: Shell, searchPath: string): Promise<Asker | undefined> 
   const forget = (): void => void askers.delete(key);
   const asker = askers.get(key) ?? startAsker(shell, searchPath, forget);
   askers.set(key, asker);
+  asker.catch(forget);
   return asker;
 }
 
@@ -77,6 +81,7 @@ async function startAsker(shell: Shell, searchPath: string, onEnd: () => void): 
     return undefined;
   }
   const folder = await mkdtemp(path.join(os.tmpdir(), 'runbook-syntax-'));
+  const noAnswer = (): Error => new Error(`${shell} gives no answer`);
   const child = spawn('/bin/sh', ['-c', LOOP, folder, program, ...ARGUMENTS[shell]], {
     cwd: folder,
     env: { PATH: searchPath, HOME: folder },
@@ -84,7 +89,7 @@ async function startAsker(shell: Shell, searchPath: string, onEnd: () => void): 
     detached: true,
   });
   const [stdin, stdout] = [child.stdin as Socket, child.stdout as Socket];
-  const waiting: ((answer: string | undefined) => void)[] = [];
+  const waiting: { resolve: (answer: string) => void; reject: (error: Error) => void }[] = [];
   let hasEnded = false;
   let count = 0;
   let said = '';
@@ -109,7 +114,7 @@ async function startAsker(shell: Shell, searchPath: string, onEnd: () => void): 
   const end = (): void => {
     hasEnded = true;
     onEnd();
-    for (const answer of waiting.splice(0)) answer(undefined);
+    for (const { reject } of waiting.splice(0)) reject(noAnswer());
     watch();
   };
   child.once('error', end);
@@ -120,7 +125,7 @@ async function startAsker(shell: Shell, searchPath: string, onEnd: () => void): 
   stdout.setEncoding('utf8').on('data', (chunk: string) => {
     const answers = (said + chunk).split('\0');
     said = answers.pop() ?? '';
-    for (const answer of answers) waiting.shift()?.(answer);
+    for (const answer of answers) waiting.shift()?.resolve(answer);
     watch();
   });
   watch();
@@ -129,14 +134,16 @@ async function startAsker(shell: Shell, searchPath: string, onEnd: () => void): 
       const name = `script${++count}`;
       const file = path.join(folder, name);
       await writeFile(file, text, { mode: 0o600 });
-      const answer = await new Promise<string | undefined>((resolve) => {
-        if (hasEnded) return resolve(undefined);
-        waiting.push(resolve);
-        if (waiting.length === 1) watch();
-        stdin.write(`${name}\n`);
-      });
-      await unlink(file).catch(() => undefined);
-      return answer;
+      try {
+        if (hasEnded) throw noAnswer();
+        return await new Promise<string>((resolve, reject) => {
+          waiting.push({ resolve, reject });
+          if (waiting.length === 1) watch();
+          stdin.write(`${name}\n`);
+        });
+      } finally {
+        await unlink(file).catch(() => undefined);
+      }
     },
   };
 }

@@ -15,7 +15,6 @@ import { tokenWith, secret } from '../auth/material.ts';
 import { needs } from '../require.ts';
 import {
   asOrdinaryUser,
-  inMountNamespace,
   makeFolder,
   read,
   runbook,
@@ -55,31 +54,28 @@ describe('what is checked', () => {
 
   it('is everything in a folder, other markdown apart', async () => {
     const folder = await makeFolder();
-    await writeRunbook(folder, 'library/One');
-    await writeRunbook(folder, 'library/deep/er/Two');
+    await writeRunbook(path.join(folder.path, 'library'), 'One');
+    await writeRunbook(path.join(folder.path, 'library/deep/er'), 'Two');
     await writeFile(path.join(folder.path, 'library', 'README.md'), '# Notes\nSome words.\n');
     await writeFile(path.join(folder.path, 'library', 'empty.md'), '');
     await writeFile(path.join(folder.path, 'library', 'notes.txt'), 'no markdown');
     const { exitCode, stdout } = await validate(folder, ['library']);
-    expect(stdout).toBe(
-      [
-        '- library/README.md: not a runbook',
-        '✓ library/deep/er/Two.md',
-        '- library/empty.md: not a runbook',
-        '✓ library/One.md',
-        '',
-        '2 runbooks; 2 valid, 0 invalid; 0 errors, 0 warnings; 2 other markdown files',
-        '',
-      ]
-        .toSorted((a, b) => (a.startsWith('✓ library/One') ? -1 : b.startsWith('✓ library/One') ? 1 : 0))
-        .join('\n'),
-    );
+    expect(stdout.split('\n')).toEqual([
+      '✓ library/One.md',
+      '- library/README.md: not a runbook',
+      '✓ library/deep/er/Two.md',
+      '- library/empty.md: not a runbook',
+      '',
+      '2 runbooks; 2 valid, 0 invalid; 0 errors, 0 warnings; 2 other markdown files',
+      '',
+    ]);
     expect(exitCode).toBe(0);
   });
 
   it('is what a pattern matches', async () => {
     const folder = await makeFolder();
-    for (const name of ['a/One', 'a/Two', 'b/Three']) await writeRunbook(folder, name);
+    for (const name of ['a/One', 'a/Two', 'b/Three'])
+      await writeRunbook(path.join(folder.path, path.dirname(name)), path.basename(name));
     expect(Object.keys(await rulesOf(folder, ['*/T*.md']))).toEqual(['a/Two.md', 'b/Three.md']);
     expect(Object.keys(await rulesOf(folder, ['**/One.md']))).toEqual(['a/One.md']);
     expect(Object.keys(await rulesOf(folder, [path.join(folder.path, 'a', '*.md')]))).toEqual([
@@ -96,7 +92,7 @@ describe('what is checked', () => {
 
   it('is checked once, by however many names', async () => {
     const folder = await makeFolder();
-    await writeRunbook(folder, 'a/One');
+    await writeRunbook(path.join(folder.path, 'a'), 'One');
     expect(Object.keys(await rulesOf(folder, ['a', './a/One.md', 'a/../a/One.md', 'a/*.md']))).toEqual([
       'a/One.md',
     ]);
@@ -130,8 +126,8 @@ describe('what is checked', () => {
   it('is RUNBOOK, else RUNBOOKS_DIR, else the folder runbooks, where nothing is named', async () => {
     const folder = await makeFolder();
     await writeRunbook(folder, 'One');
-    await writeRunbook(folder, 'library/Two');
-    await writeRunbook(folder, 'runbooks/Three');
+    await writeRunbook(path.join(folder.path, 'library'), 'Two');
+    await writeRunbook(path.join(folder.path, 'runbooks'), 'Three');
     const env = { RUNBOOK: 'One.md', RUNBOOKS_DIR: 'library' };
     expect(Object.keys(await rulesOf(folder, [], { env }))).toEqual(['One.md']);
     expect(Object.keys(await rulesOf(folder, [], { env: { ...env, RUNBOOK: '' } }))).toEqual([
@@ -149,13 +145,14 @@ describe('what is checked', () => {
 
   it('is no hidden folder and no installed package', async () => {
     const folder = await makeFolder();
-    for (const name of ['One', '.git/Two', 'node_modules/some/Three']) await writeRunbook(folder, name);
+    for (const name of ['One', '.git/Two', 'node_modules/some/Three'])
+      await writeRunbook(path.join(folder.path, path.dirname(name)), path.basename(name));
     expect(Object.keys(await rulesOf(folder, ['.']))).toEqual(['One.md']);
   });
 
   it('is found through links, even where they lead round in a circle', async () => {
     const folder = await makeFolder();
-    await writeRunbook(folder, 'real/One');
+    await writeRunbook(path.join(folder.path, 'real'), 'One');
     await mkdir(path.join(folder.path, 'library'));
     await symlink('../real/One.md', path.join(folder.path, 'library', 'One.md'));
     await symlink('../real', path.join(folder.path, 'library', 'linked'));
@@ -179,7 +176,7 @@ describe('what is checked', () => {
     const folder = await makeFolder();
     await writeRunbook(folder, 'One');
     await writeRunbook(folder, 'Closed');
-    await writeRunbook(folder, 'locked/Two');
+    await writeRunbook(path.join(folder.path, 'locked'), 'Two');
     await chmod(path.join(folder.path, 'Closed.md'), 0o000);
     await chmod(path.join(folder.path, 'locked'), 0o000);
     const { exitCode, stdout } = await validate(folder, ['.'], { through: asOrdinaryUser });
@@ -198,7 +195,7 @@ describe('what is checked', () => {
     await mkdir(path.join(folder.path, 'library'));
     for (let n = 0; n < 1000; n++) {
       const script = `#! ${shells[n % shells.length]}\necho 'Number ${n}'\n`;
-      await writeRunbook(folder, `library/Number${n}`, { script });
+      await writeRunbook(path.join(folder.path, 'library'), `Number${n}`, { script });
     }
     const { exitCode, stdout, stderr } = await validate(folder, ['--static', 'library']);
     expect(stderr).toBe('');
@@ -413,17 +410,14 @@ describe('no file is changed', () => {
     expect(exitCode).toBe(0);
   });
 
-  it('and there may be no place for temporary files', async (context) => {
-    needs(context, 'mount');
+  it('and there may be no place for temporary files', async () => {
     const folder = await makeFolder();
     await writeRunbook(folder, 'One');
-    const { exitCode, stdout, stderr } = await validate(folder, ['.'], {
-      env: { TMPDIR: path.join(folder.path, 'nowhere') },
-      through: (command) => inMountNamespace(`exec ${command.map((word) => `'${word}'`).join(' ')}`),
-    });
-    expect(stderr).toBe('');
+    const env = { TMPDIR: path.join(folder.path, 'nowhere') };
+    const { exitCode, stdout, stderr } = await validate(folder, ['.'], { env });
+    expect(stdout).toContain("The script's syntax could not be looked at: ENOENT");
     expect(stdout).toContain('✓ One.md\n');
-    expect(exitCode).toBe(0);
+    expect([exitCode, stderr]).toEqual([0, '']);
   });
 });
 
@@ -662,11 +656,11 @@ describe('other formats', () => {
 
   async function withFindings(): Promise<Folder> {
     const folder = await makeFolder();
-    await writeRunbook(folder, `library/${NAME}`, {
+    await writeRunbook(path.join(folder.path, 'library'), NAME, {
       environment: 'A B: x\nDEPLOY: y',
       script: 'echo "$UNDECLARED"\neval "$DEPLOY"',
     });
-    await writeRunbook(folder, 'library/Good');
+    await writeRunbook(path.join(folder.path, 'library'), 'Good');
     await writeFile(path.join(folder.path, 'library', 'README.md'), '# Notes\n');
     await symlink('nowhere.md', path.join(folder.path, 'library', 'Lost.md'));
     return folder;
@@ -850,7 +844,7 @@ describe('bad input', () => {
     const file = path.join(folder.path, 'One.md');
     await writeFile(file, '# One\n');
     await truncate(file, 100_000_000);
-    expect((await validate(folder, ['.'])).stdout).toContain('file/not-text');
+    expect((await validate(folder, ['.'])).stdout).toMatch(/file\/(?:not-text|too-large)/);
     await writeFile(file, `# One\n${'words '.repeat(17_000_000)}`);
     expect((await validate(folder, ['.'])).stdout).toContain('file/too-large');
     await writeFile(file, `${runbookText('One')}\n${'output of a run\n'.repeat(6_000_000)}`);
@@ -860,7 +854,7 @@ describe('bad input', () => {
   it('may be a folder, a pipe, or a file of another kind', async () => {
     const folder = await makeFolder();
     await mkdir(path.join(folder.path, 'Folder.md'));
-    await writeRunbook(folder, 'Folder.md/One');
+    await writeRunbook(path.join(folder.path, 'Folder.md'), 'One');
     expect(await rulesOf(folder, ['.'])).toEqual({ 'Folder.md/One.md': [] });
     const { exitCode, stdout } = await validate(folder, ['/dev/null']);
     expect(stdout).toContain('/dev/null is no regular file  file/unreadable');
