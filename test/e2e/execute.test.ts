@@ -3,7 +3,16 @@ import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readDocument } from '../../src/store/document.ts';
-import { historyOf, makeFolder, read, runbook, runbookText, writeRunbook, workspacesOf } from './rig.ts';
+import {
+  historyOf,
+  makeFolder,
+  program,
+  read,
+  runbook,
+  runbookText,
+  writeRunbook,
+  workspacesOf,
+} from './rig.ts';
 
 describe('naming a runbook', () => {
   it('does the same for an argument, --runbook and RUNBOOK', async () => {
@@ -351,7 +360,7 @@ describe('recursion', () => {
       script: '$RUN execute "$WHAT"; echo "inner $?"',
     });
     await symlink('Self.md', path.join(folder.path, 'Alias.md'));
-    const RUN = [process.execPath, path.join(import.meta.dirname, '..', '..', 'bin', 'runbook.js')].join(' ');
+    const RUN = program.join(' ');
     for (const name of ['Self.md', 'Alias.md']) {
       const env = { RUN, WHAT: path.join(folder.path, name) };
       const { exitCode, stdout, stderr } = await runbook(folder, ['execute', file], { env });
@@ -369,7 +378,7 @@ describe('recursion', () => {
       environment: 'RUN: how to start the program\nINNER: the other one',
       script: 'echo "$RUNBOOK_CORRELATION_ID"; $RUN execute --quiet "$INNER"',
     });
-    const RUN = [process.execPath, path.join(import.meta.dirname, '..', '..', 'bin', 'runbook.js')].join(' ');
+    const RUN = program.join(' ');
     const { stdout } = await runbook(folder, ['execute', outer], { env: { RUN, INNER: inner } });
     const [id] = stdout.split('\n');
     expect(stdout).toBe(`${id}\n${id} ["Outer.md","Inner.md"]\n`);

@@ -18,7 +18,8 @@ export const program: readonly [string, ...string[]] = programOf(
 );
 
 function programOf(file: string): [string, ...string[]] {
-  return file.endsWith('.js') ? [process.execPath, path.resolve(file)] : [file];
+  // The `--` keeps Node from taking our --env-file for its own.
+  return file.endsWith('.js') ? [process.execPath, '--', path.resolve(file)] : [file];
 }
 
 /** A folder for one test, with all that the program may want to write to. */
