@@ -15,6 +15,7 @@ import { hasErrors, type Diagnostic } from './runbook/diagnostic.ts';
 import type { EnvironmentRequirement } from './runbook/model.ts';
 import type { ExecutionSettings } from './settings/execution.ts';
 import { nameOfFile, readDocument, type RunbookDocument } from './store/document.ts';
+import { cachedParse } from './store/parse-cache.ts';
 
 /** What the engine knows of the world outside the document. */
 export interface Deps {
@@ -26,6 +27,8 @@ export interface Deps {
   readonly ownSecrets: readonly string[];
   /** Where what was found out about this host is kept. */
   readonly cacheFolder: string;
+  /** The program's own. */
+  readonly version: string;
   readonly now: () => Date;
   readonly newRunId: () => string;
   /** Asks a person for a value; absent where there is nobody to ask. */
@@ -118,7 +121,10 @@ export async function* execute(
   request: ExecuteRequest,
   deps: Deps,
 ): AsyncGenerator<RunEvent, void> {
-  const document = await readDocument(source);
+  const document = await readDocument(
+    source,
+    cachedParse(path.join(deps.cacheFolder, 'parsed'), deps.version),
+  );
   const runId = deps.newRunId();
   const run: Run = { document, runId, principal: undefined };
   // A dry run writes nothing, not even a denial.

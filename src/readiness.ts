@@ -8,7 +8,7 @@ import type { Sandbox } from './execute/sandbox.ts';
 import { cleanValue, gatherValues, plainValues, type GivenValue } from './execute/values.ts';
 import { hasErrors, type Diagnostic } from './runbook/diagnostic.ts';
 import type { EnvironmentRequirement, Runbook } from './runbook/model.ts';
-import { closesTheDoor } from './runbook/parse.ts';
+import { closesTheDoor } from './runbook/parsed.ts';
 import { nameOfFile, type RunbookDocument } from './store/document.ts';
 
 /** Whether a document can be run now, and with what. */

@@ -17,6 +17,8 @@ import {
 } from './surroundings.ts';
 import { terminalReporter } from './terminal.ts';
 
+declare const VERSION: string;
+
 interface ExecuteOptions extends ValueOptions {
   readonly runbook?: string;
   readonly tokenFile?: string;
@@ -113,6 +115,7 @@ async function requestOf(
     },
     deps: {
       ...surroundings,
+      version: VERSION,
       ownSecrets: await ownSecrets(surroundings.settings.STATE_DIR, [
         ...(options.envFile ?? []),
         ...(options.tokenFile === undefined ? [] : [options.tokenFile]),

@@ -1,11 +1,9 @@
 import type { Diagnostic } from './diagnostic.ts';
 import { describe } from './environment.ts';
 import type { ExecutionPolicy } from './model.ts';
+import { defaultExecution } from './parsed.ts';
 import { parseDuration, parseSize } from './units.ts';
 import type { YamlEntry, YamlValue } from './yaml.ts';
-
-/** What holds where the document has no `Execution` section. */
-export const defaultExecution: ExecutionPolicy = { network: true, read: [], write: [], overlap: 'allow' };
 
 /** Reads the mapping of the `Execution` section. */
 export function readExecution(value: YamlValue): { execution: ExecutionPolicy; diagnostics: Diagnostic[] } {

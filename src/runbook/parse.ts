@@ -2,7 +2,8 @@ import { findExcess } from './bounds.ts';
 import { readClaims } from './claims.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import { readEnvironment } from './environment.ts';
-import { defaultExecution, readExecution } from './execution.ts';
+import { readExecution } from './execution.ts';
+import { defaultExecution } from './parsed.ts';
 import { readFiles } from './files.ts';
 import { belowReader } from './locate.ts';
 import {
@@ -15,21 +16,10 @@ import {
   type Section,
   type Source,
 } from './markdown.ts';
-import type { Runbook } from './model.ts';
+import { closesTheDoor, unparsed, type Parsed } from './parsed.ts';
 import { readScript } from './script.ts';
 import { findSections, type SectionName } from './sections.ts';
 import { readYaml, type YamlValue } from './yaml.ts';
-
-export interface Parsed {
-  readonly runbook: Runbook;
-  readonly diagnostics: readonly Diagnostic[];
-  /** Whether any section besides the name marks the text as a runbook. */
-  readonly isRunbook: boolean;
-  /** Where the History heading begins, as an offset into the text; undefined where there is none. */
-  readonly historyOffset: number | undefined;
-  /** Where it ends. */
-  readonly historyEnd: number | undefined;
-}
 
 /**
  * Reads a document's text, as far as its History heading or longer, into the model. Every problem is a
@@ -77,40 +67,6 @@ export function parseRunbook(given: string): Parsed {
     historyEnd: history && bom + history.heading.position!.end.offset!,
   };
 }
-
-/** What is to be said of a text that cannot be read as a runbook at all. */
-export function unparsed(diagnostic: Diagnostic): Parsed {
-  return {
-    runbook: {
-      name: '',
-      description: '',
-      environment: [],
-      inputs: [],
-      outputs: [],
-      claims: [],
-      claimsReadable: false,
-      execution: defaultExecution,
-      script: undefined,
-    },
-    diagnostics: [diagnostic],
-    isRunbook: false,
-    historyOffset: undefined,
-    historyEnd: undefined,
-  };
-}
-
-/** Whether a finding leaves open who may run the document; then nobody may. */
-export function closesTheDoor({ rule, severity }: Diagnostic): boolean {
-  return severity === 'error' && DOOR_RULES.some((prefix) => rule.startsWith(prefix));
-}
-
-const DOOR_RULES = [
-  'claims/',
-  'structure/hidden-claims',
-  'structure/duplicate-section',
-  'structure/after-history',
-  'file/',
-];
 
 function collect<T extends { diagnostics: Diagnostic[] }>(into: Diagnostic[], result: T): T {
   into.push(...result.diagnostics);

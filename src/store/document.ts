@@ -7,7 +7,7 @@ import { isRunbookError, messageOf, RunbookError, systemCode } from '../errors.t
 import type { Diagnostic } from '../runbook/diagnostic.ts';
 import { historyReader, type HistoryEntry } from '../runbook/history.ts';
 import { belowReader, historyCandidates, SECTION_LINE } from '../runbook/locate.ts';
-import { closesTheDoor, parseRunbook, unparsed, type Parsed } from '../runbook/parse.ts';
+import { closesTheDoor, unparsed, type Parsed } from '../runbook/parsed.ts';
 
 /** What may stand above History; more is no document that a person reads before running it. */
 const MAX_DOCUMENT_BYTES = 1024 * 1024;
@@ -27,13 +27,20 @@ export interface RunbookDocument extends Omit<Parsed, 'historyOffset' | 'history
   readonly historyStart: number | undefined;
 }
 
+/** Turns a document's text into the model; the parser is loaded when it is needed first. */
+export type Parse = (text: string) => Promise<Parsed>;
+
+/** The parser itself. */
+export const parseText: Parse = async (text) => (await import('../runbook/parse.ts')).parseRunbook(text);
+
 /**
  * Reads a document as far as its History heading, and searches what stands below it for sections that nobody
  * would read there.
  *
+ * @param parse the parser, or what stands before it
  * @throws RunbookError `not_found` or `unreadable`; what is wrong with the content is a diagnostic instead
  */
-export async function readDocument(file: string): Promise<RunbookDocument> {
+export async function readDocument(file: string, parse: Parse = parseText): Promise<RunbookDocument> {
   const realPath = await resolveFile(file);
   const handle = await openFile(file, realPath);
   try {
@@ -42,7 +49,7 @@ export async function readDocument(file: string): Promise<RunbookDocument> {
       throw new RunbookError('unreadable', `${file} is a folder`, { hint: 'Name a markdown file in it.' });
     }
     if (!info.isFile()) throw new RunbookError('unreadable', `${file} is no regular file`);
-    return { path: file, realPath, ...(await readHead(handle)) };
+    return { path: file, realPath, ...(await readHead(handle, parse)) };
   } catch (error) {
     throw explain(file, error);
   } finally {
@@ -92,7 +99,7 @@ function explain(file: string, error: unknown): unknown {
 
 type ReadDocument = Omit<RunbookDocument, 'path' | 'realPath'>;
 
-async function readHead(handle: FileHandle): Promise<ReadDocument> {
+async function readHead(handle: FileHandle, parse: Parse): Promise<ReadDocument> {
   let bytes = Buffer.alloc(0);
   let tried = -1;
   for (;;) {
@@ -103,10 +110,10 @@ async function readHead(handle: FileHandle): Promise<ReadDocument> {
     const candidates = historyCandidates(complete);
     for (const index of worthTrying(tried, candidates.length)) {
       tried = index;
-      const head = parseHead(complete.subarray(0, candidates[index]));
+      const head = await parseHead(complete.subarray(0, candidates[index]), parse);
       if (head.historyStart !== undefined) return withBelow(handle, head);
     }
-    if (atEnd) return withBelow(handle, parseHead(bytes));
+    if (atEnd) return withBelow(handle, await parseHead(bytes, parse));
     if (bytes.length > MAX_DOCUMENT_BYTES) return refused(bytes, notText(complete) ?? tooLarge());
   }
 }
@@ -145,12 +152,12 @@ interface Head extends ReadDocument {
 }
 
 /** Parses the beginning of a document. What stands below its History heading, if that is in it, is let be. */
-function parseHead(bytes: Buffer): Head {
+async function parseHead(bytes: Buffer, parse: Parse): Promise<Head> {
   const problem = notText(bytes);
   // Of the line that is not text nobody can say what it would be without it.
   const clean = problem ? bytes.subarray(0, bytes.lastIndexOf(0x0a, problem.offset) + 1) : bytes;
   const text = clean.toString();
-  const parsed = parseRunbook(text);
+  const parsed = await parse(text);
   const { historyOffset, historyEnd } = parsed;
   if (historyOffset === undefined || historyEnd === undefined) {
     return problem ? refused(bytes, problem) : headOf(parsed, text, bytes);
@@ -159,7 +166,7 @@ function parseHead(bytes: Buffer): Head {
   const historyStart = Buffer.byteLength(text.slice(0, historyOffset));
   return {
     ...headOf(
-      above.length < text.length ? parseRunbook(above) : parsed,
+      above.length < text.length ? await parse(above) : parsed,
       above,
       bytes.subarray(0, historyStart),
     ),

@@ -1,6 +1,7 @@
 // Required claims: a typing mistake never opens a door.
 import { describe, expect, it } from 'vitest';
-import { closesTheDoor, parseRunbook } from '../../src/runbook/parse.ts';
+import { parseRunbook } from '../../src/runbook/parse.ts';
+import { closesTheDoor } from '../../src/runbook/parsed.ts';
 import { documentOf, parse, rules, textAt, yaml } from './material.ts';
 
 describe('claims', () => {

@@ -1,5 +1,6 @@
 import type { Diagnostic } from '../../src/runbook/diagnostic.ts';
-import { parseRunbook, type Parsed } from '../../src/runbook/parse.ts';
+import { parseRunbook } from '../../src/runbook/parse.ts';
+import type { Parsed } from '../../src/runbook/parsed.ts';
 
 /** The contents of a document's sections; those that are absent are as plain as they can be. */
 export interface Parts {
