@@ -174,8 +174,9 @@ async function authorizeRun(run: Run, request: ExecuteRequest): Promise<DeniedEv
   let answer: Authorization;
   try {
     run.principal = await request.authenticate();
+    const { claims, claimsReadable } = run.document.runbook;
     // Claims that cannot be read admit nobody; the check says so, and why.
-    answer = authorize({ claims: run.document.runbook.claims }, run.principal, 'execute');
+    answer = authorize({ claims: claimsReadable ? claims : [] }, run.principal, 'execute');
   } catch (error) {
     if (!isRunbookError(error) || error.code !== 'invalid_token') throw error;
     answer = { permitted: false, reason: error.message };
