@@ -53,7 +53,6 @@ function deps(more: Partial<Deps> = {}): Deps {
     environment: { PATH: process.env['PATH'] },
     secretSettings: new Set(secretVariables),
     ownSecrets: [],
-    cacheFolder: path.join(folder, 'cache'),
     // Where nothing can be kept, everything is found out anew.
     cacheFolder: '/dev/null/cache',
     version: '0',
