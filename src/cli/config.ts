@@ -1,5 +1,5 @@
-import { RunbookError } from '../errors.ts';
-import { listSettings, readSettings } from '../settings/read.ts';
+import { messageOf, RunbookError } from '../errors.ts';
+import { listSettings } from '../settings/read.ts';
 import { preferenceKeyOf, settingNames, settingOf, type SettingName } from '../settings/table.ts';
 import { write } from './look.ts';
 import { openPreferences } from './preferences.ts';
@@ -17,12 +17,29 @@ export async function getCommand(key: string): Promise<number> {
 /** `runbook config set` */
 export async function setCommand(key: string, value: string | undefined): Promise<number> {
   const name = settingOfKey(key);
-  const preferences = openPreferences();
-  if (value === undefined) preferences.delete(key);
-  else {
+  if (value !== undefined) {
     // A preference that is not allowed is refused now, and not by each command later.
-    readSettings([name], { env: {}, preferences: { [key]: value } });
-    preferences.set(key, value);
+    const { kind } = settingOf(name);
+    if (value === '' || kind.parse(value) === undefined) {
+      throw new RunbookError(
+        'usage',
+        `${key}: expected ${kind.allowed}, found ${kind.found?.(value) ?? JSON.stringify(value)}`,
+        {
+          hint: `Without a value the preference is removed: runbook config set ${key}`,
+        },
+      );
+    }
+  }
+  const preferences = openPreferences();
+  try {
+    if (value === undefined) preferences.delete(key);
+    else preferences.set(key, value);
+  } catch (error) {
+    throw new RunbookError(
+      'unreadable',
+      `The preferences in ${preferencesFile()} cannot be written: ${messageOf(error)}`,
+      { cause: error },
+    );
   }
   return 0;
 }

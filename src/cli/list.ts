@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
-import { isRunbookError, RunbookError } from '../errors.ts';
+import { isRunbookError, messageOf, RunbookError, systemCode } from '../errors.ts';
 import { hasErrors } from '../runbook/diagnostic.ts';
 import { oneLine, type HistoryEntry } from '../runbook/history.ts';
 import type { ClaimRequirement } from '../runbook/model.ts';
@@ -43,10 +43,16 @@ function markdownFiles(folder: string): string[] {
       .filter((name) => /\.md$/i.test(name))
       .toSorted();
   } catch (error) {
-    throw new RunbookError('not_found', `The folder ${folder} cannot be read`, {
-      hint: 'Name a folder of runbooks, or set RUNBOOKS_DIR.',
-      cause: error,
-    });
+    const reasons: Record<string, string> = {
+      ENOENT: `There is no folder ${folder}`,
+      ENOTDIR: `${folder} is no folder`,
+      EACCES: `The folder ${folder} may not be read by this user`,
+    };
+    throw new RunbookError(
+      'not_found',
+      reasons[systemCode(error) ?? ''] ?? `The folder ${folder} cannot be read: ${messageOf(error)}`,
+      { hint: 'Name a folder of runbooks, or set RUNBOOKS_DIR.', cause: error },
+    );
   }
 }
 
@@ -83,7 +89,9 @@ function listText(listed: readonly Listed[], folder: string): string {
           : [`needs ${claims.map((claim) => `${claim.name}: ${claim.values.join(', ')}`).join('; ')}`]),
         lastRun ? `last run ${lastRun.time}, exit code ${lastRun.exitCode}` : 'never run',
       ];
-      const title = `${colour.bold(oneLine(name || file))}\n`;
+      // Other commands find it by its file's name.
+      const isNamedSo = path.basename(file, path.extname(file)) === name;
+      const title = `${colour.bold(oneLine(name || file))}${isNamedSo || name === '' ? '' : ` (${oneLine(file)})`}\n`;
       return `${title}${description && `  ${oneLine(description, 160)}\n`}  ${colour.dim(oneLine(facts.join(` ${glyph.dot} `)))}\n`;
     })
     .join('');

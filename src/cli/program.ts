@@ -1,4 +1,4 @@
-import { Command, CommanderError, Option } from 'commander';
+import { Argument, Command, CommanderError, Option } from 'commander';
 import { exitCodeOf, isRunbookError, messageOf } from '../errors.ts';
 
 declare const VERSION: string;
@@ -42,21 +42,46 @@ function report(error: unknown): void {
   process.stderr.write(`runbook: ${messageOf(error)}${hint}${stack}\n`);
 }
 
-/** The commands and their options, for completion. */
+/** A command as completion knows it. */
+export interface DescribedCommand {
+  /** What leads to it: `['history', 'show']`. */
+  readonly path: readonly string[];
+  readonly options: readonly string[];
+  /** What may stand behind it: subcommands, or the values that its argument can have. */
+  readonly words: readonly string[];
+  readonly takesRunbook: boolean;
+}
+
+/** The commands, subcommands behind the one that they belong to, and the options that have a choice of values. */
 export function describeProgram(): {
-  name: string;
-  options: string[];
-  takesRunbook: boolean;
-  subcommands: string[];
-}[] {
-  return buildProgram(() => undefined).commands.map((command) => ({
-    name: command.name(),
-    options: command.options.flatMap(({ long }) => (long ? [long] : [])),
-    takesRunbook: command.registeredArguments.some((argument) =>
-      ['runbook', 'paths'].includes(argument.name()),
+  commands: DescribedCommand[];
+  choices: Record<string, readonly string[]>;
+} {
+  const choices: Record<string, readonly string[]> = {};
+  const describe = (command: Command, path: readonly string[]): DescribedCommand[] => {
+    for (const { long, argChoices } of command.options) if (long && argChoices) choices[long] = argChoices;
+    const subcommands = command.commands.flatMap((each) => describe(each, [...path, each.name()]));
+    const argumentsOf = command.registeredArguments;
+    const described = {
+      path,
+      options: command.options.flatMap(({ long }) => (long ? [long] : [])),
+      words: [
+        ...command.commands.map((each) => each.name()),
+        ...argumentsOf.flatMap(({ argChoices }) => argChoices ?? []),
+      ],
+      takesRunbook:
+        argumentsOf.some((argument) => ['runbook', 'paths'].includes(argument.name())) ||
+        (path.length > 0 && subcommands.length > 0 && subcommands.every((each) => each.takesRunbook)),
+    };
+    return [described, ...subcommands];
+  };
+  return {
+    commands: describe(
+      buildProgram(() => undefined),
+      [],
     ),
-    subcommands: command.commands.map((subcommand) => subcommand.name()),
-  }));
+    choices,
+  };
 }
 
 function buildProgram(done: (exitCode: number) => void): Command {
@@ -188,7 +213,10 @@ function buildProgram(done: (exitCode: number) => void): Command {
     .description('issue or inspect a token')
     .addHelpText(
       'after',
-      example('token issue --subject alice --roles sre,api > token', 'token inspect token'),
+      example(
+        'token issue --subject alice --roles sre,api > token && chmod 600 token',
+        'token inspect token',
+      ),
     );
   token
     .command('issue')
@@ -197,7 +225,10 @@ function buildProgram(done: (exitCode: number) => void): Command {
     .option('--roles <roles>', 'its roles, with commas', '')
     .option('--claim <name=value>', 'another claim', collect)
     .option('--ttl <duration>', 'how long it is valid; default: JWT_TTL_MINUTES')
-    .addHelpText('after', example('token issue --subject alice --roles sre,api --ttl 8h > token'))
+    .addHelpText(
+      'after',
+      example('token issue --subject alice --roles sre,api --ttl 8h > token && chmod 600 token'),
+    )
     .action(action(async () => (await import('./token.ts')).issueCommand));
   token
     .command('inspect')
@@ -238,7 +269,7 @@ function buildProgram(done: (exitCode: number) => void): Command {
   program
     .command('completion')
     .description('a script that completes commands, options and runbook names')
-    .argument('<shell>', 'bash, zsh or fish')
+    .addArgument(new Argument('<shell>', 'for which shell').choices(['bash', 'zsh', 'fish']))
     .addHelpText('after', example('completion bash > ~/.local/share/bash-completion/completions/runbook'))
     .action(action(async () => (await import('./completion.ts')).completionCommand));
 

@@ -16,6 +16,7 @@ interface Requirement {
   readonly met: boolean;
   readonly description?: string;
   readonly secret?: boolean;
+  readonly required?: boolean;
   readonly from?: string;
 }
 
@@ -43,6 +44,7 @@ export async function showCommand(
         name,
         description,
         secret,
+        required,
         met: given !== undefined || !required,
         ...(given && { from: given.from }),
       };
@@ -71,9 +73,10 @@ export async function showCommand(
   }
   const look = lookOf(process.stdout);
   const { colour, glyph } = look;
-  const rows = requirements.map(({ kind, name, met, from, description }) => {
+  const rows = requirements.map(({ kind, name, met, required, from, description }) => {
     const mark = met ? colour.green(glyph.ok) : colour.red(glyph.fail);
-    return `  ${mark} ${kind} ${name}${from === undefined ? '' : ` (${from})`}${description ? `: ${oneLine(description)}` : ''}`;
+    const whence = from ?? (required === false ? 'optional, not set' : undefined);
+    return `  ${mark} ${kind} ${name}${whence === undefined ? '' : ` (${whence})`}${description ? `: ${oneLine(description)}` : ''}`;
   });
   const claims = runbook.claims.map(({ name, values: wanted }) => `  ${name}: ${wanted.join(', ')}`);
   const runs = lastRuns.map(({ time, exitCode, subject, remark }) => {

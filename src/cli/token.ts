@@ -51,7 +51,7 @@ export async function inspectCommand(named: string | undefined): Promise<number>
   const { token, warning } = await readTokenFile(RUNBOOK_TOKEN_FILE);
   if (warning !== undefined) await write(process.stderr, `${warning}\n`);
   const inspected = await inspectToken(token, await settingsFor(authSettingNames));
-  const answer = { ...inspected, claims: { ...inspected.claims, ...readableTimes(inspected.claims) } };
+  const answer = { ...inspected, times: readableTimes(inspected.claims) };
   await write(process.stdout, `${JSON.stringify(answer, null, 2)}\n`);
   return inspected.verified ? 0 : 1;
 }
@@ -62,7 +62,7 @@ function readableTimes(claims: Readonly<Record<string, unknown>>): Record<string
     ['iat', 'nbf', 'exp'].flatMap((name) => {
       const seconds = claims[name];
       const isTime = typeof seconds === 'number' && Math.abs(seconds) < 8e12;
-      return isTime ? [[name, `${seconds} (${new Date(seconds * 1000).toISOString()})`]] : [];
+      return isTime ? [[name, new Date(seconds * 1000).toISOString()]] : [];
     }),
   );
 }
