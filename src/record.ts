@@ -1,3 +1,4 @@
+import { monotonicMs } from './clock.ts';
 import type {
   DeniedEvent,
   FinishedEvent,
@@ -33,7 +34,7 @@ export async function* recorded(
   input: RecordInput,
 ): AsyncGenerator<RunEvent, void> {
   const kept = { stdout: keepEnds(input.outputBytes), stderr: keepEnds(input.outputBytes) };
-  const startedAt = performance.now();
+  const startedAt = monotonicMs();
   let isRunning = false;
   let started: StartedEvent | undefined;
   try {
@@ -59,7 +60,7 @@ export async function* recorded(
         runId: input.runId,
         outcome: 'cancelled',
         exitCode: 130,
-        durationMs: performance.now() - startedAt,
+        durationMs: monotonicMs() - startedAt,
         outputs: {},
       };
       if (input.keepHistory)

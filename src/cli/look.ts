@@ -1,3 +1,4 @@
+import { isatty } from 'node:tty';
 import { Chalk, type ChalkInstance } from 'chalk';
 
 /** How a stream may be written to. */
@@ -31,7 +32,8 @@ export function lookOf(stream: { readonly isTTY?: boolean; readonly columns?: nu
 
 /** Whether a person sits in front of us: we may ask, and draw. */
 export function isInteractive(): boolean {
-  return process.stdin.isTTY && process.stderr.isTTY && !process.env['CI'];
+  // Asking `process.stdin` would open it, which only those who read it should pay for.
+  return isatty(0) && isatty(2) && !process.env['CI'];
 }
 
 /** Writes and waits until the stream takes more; a stream whose reader has gone takes everything. */

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { copyFile, mkdir, open, readdir, rename, unlink, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
@@ -205,7 +204,7 @@ async function replaceFile(
   name: string,
   mode: number,
 ): Promise<void> {
-  const temporary = entryOf(to, `.runbook-new-${randomBytes(8).toString('hex')}`);
+  const temporary = entryOf(to, `.runbook-new-${process.pid}-${process.hrtime.bigint().toString(36)}`);
   try {
     // The copy takes the mode over, so that it never has bits of the script's choice, such as setuid.
     await source.chmod(mode);

@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { messageOf, RunbookError } from '../errors.ts';
+import { sha256Hex } from '../digest.ts';
 import { takeSoleLease, type Lease } from '../lease.ts';
 
 /**
@@ -17,7 +17,7 @@ export async function takeSoleRun(
   folder: string | undefined,
 ): Promise<Lease | undefined> {
   if (folder === undefined) return { release: () => Promise.resolve() };
-  const own = path.join(folder, createHash('sha256').update(realPath).digest('hex').slice(0, 32));
+  const own = path.join(folder, sha256Hex(realPath).slice(0, 32));
   try {
     await mkdir(own, { recursive: true, mode: 0o700 });
     return await takeSoleLease(own, runId);

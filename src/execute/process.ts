@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, closeSync } from 'node:fs';
 import os from 'node:os';
 import type { Readable } from 'node:stream';
+import { monotonicMs } from '../clock.ts';
 import type { OutputEvent, StreamName } from './events.ts';
 import { launch, type Launched, type LaunchOptions } from './launch.ts';
 import { closeWriters, openPipes, type Pipe } from './pipes.ts';
@@ -44,7 +45,7 @@ const MAX_DRAIN_BYTES = 1024 * 1024;
  */
 export async function* runProcess(options: ProcessOptions): AsyncGenerator<OutputEvent, ProcessResult> {
   const pipes = await openPipes(options.folder, ['stdout', 'stderr']);
-  const started = performance.now();
+  const started = monotonicMs();
   const queue = outputQueue([
     ['stdout', pipes[0].reader],
     ['stderr', pipes[1].reader],
@@ -54,7 +55,7 @@ export async function* runProcess(options: ProcessOptions): AsyncGenerator<Outpu
   const exit = exitOf(launched).then((ended) => {
     // From here on nothing changes how it ended: neither a late signal nor a consumer that takes its time.
     stop.dispose();
-    return { ...ended, ending: stop.ending(), durationMs: performance.now() - started };
+    return { ...ended, ending: stop.ending(), durationMs: monotonicMs() - started };
   });
   exit.then(queue.drain, queue.close);
   try {
@@ -233,11 +234,11 @@ function outputQueue(streams: readonly (readonly [StreamName, Readable])[]): Out
   }
   /** Only our own waiting counts against a survivor: a consumer that is slow must not cost output. */
   const waitForMore = async (): Promise<void> => {
-    const since = performance.now();
+    const since = monotonicMs();
     const timer = draining ? setTimeout(cutOff, waitLeftMs) : undefined;
     await new Promise<void>((resolve) => (wake = resolve));
     clearTimeout(timer);
-    if (timer) waitLeftMs = Math.max(0, waitLeftMs - (performance.now() - since));
+    if (timer) waitLeftMs = Math.max(0, waitLeftMs - (monotonicMs() - since));
   };
   return {
     async *events() {

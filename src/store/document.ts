@@ -1,8 +1,8 @@
 import { isUtf8 } from 'node:buffer';
-import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
 import { open, realpath, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
+import { sha256Hex } from '../digest.ts';
 import { isRunbookError, messageOf, RunbookError, systemCode } from '../errors.ts';
 import type { Diagnostic } from '../runbook/diagnostic.ts';
 import { historyReader, type HistoryEntry } from '../runbook/history.ts';
@@ -114,7 +114,11 @@ async function readHead(handle: FileHandle, parse: Parse): Promise<ReadDocument>
       if (head.historyStart !== undefined) return withBelow(handle, head);
     }
     if (atEnd) return withBelow(handle, await parseHead(bytes, parse));
-    if (bytes.length > MAX_DOCUMENT_BYTES) return refused(bytes, notText(complete) ?? tooLarge());
+    if (bytes.length > MAX_DOCUMENT_BYTES) {
+      const problem = notText(bytes);
+      // The last character may only be cut off.
+      return refused(bytes, problem && problem.offset < bytes.length - 3 ? problem : tooLarge());
+    }
   }
 }
 
@@ -182,7 +186,7 @@ function headOf({ runbook, isRunbook, diagnostics }: Parsed, text: string, hashe
     isRunbook,
     diagnostics,
     text: text.replace(/^\uFEFF/, ''),
-    digest: createHash('sha256').update(hashed).digest('hex'),
+    digest: sha256Hex(hashed),
     historyStart: undefined,
   };
 }

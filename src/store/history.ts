@@ -1,7 +1,7 @@
-import { createHash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
+import { sha256Hex } from '../digest.ts';
 import { messageOf, systemCode } from '../errors.ts';
 import { historyReader, type HistoryEntry } from '../runbook/history.ts';
 import { readHistory, type RunbookDocument } from './document.ts';
@@ -120,7 +120,7 @@ function reasonOf(error: unknown): string {
 
 /** Entries of a document wait under a name made of its real path. */
 function keyOf(realPath: string): string {
-  return createHash('sha256').update(realPath).digest('hex').slice(0, 32);
+  return sha256Hex(realPath).slice(0, 32);
 }
 
 /**
@@ -167,7 +167,9 @@ export async function applyHistory(target: HistoryTarget, stateFolder: string): 
   let count = 0;
   for (const file of await waitingFiles(target.realPath, stateFolder)) {
     // Taken aside first: a run that ends now starts a new file and loses nothing.
-    const taken = file.endsWith('.md') ? `${file.slice(0, -3)}.${randomBytes(4).toString('hex')}` : file;
+    const taken = file.endsWith('.md')
+      ? `${file.slice(0, -3)}.${Date.now().toString(36)}-${process.pid}`
+      : file;
     if (taken !== file) await rename(file, taken);
     count += (await readEntries(taken)).length;
     await appendToDocument(target, await readFile(taken, 'utf8'));

@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { lstat, mkdir, open, readdir, rename, rm, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { sha256Hex } from '../digest.ts';
 import type { Parsed } from '../runbook/parsed.ts';
 import { parseText, type Parse } from './document.ts';
 
@@ -16,7 +16,7 @@ const MAX_ENTRIES = 2000;
  */
 export function cachedParse(folder: string, version: string): Parse {
   return async (text) => {
-    const key = createHash('sha256').update(`${version}\n${text}`).digest('hex');
+    const key = sha256Hex(`${version}\n${text}`);
     const file = path.join(folder, `${key}.json`);
     const known = await read(folder, file).catch(() => undefined);
     if (known) return known;
