@@ -128,9 +128,8 @@ async function readHead(handle: FileHandle, parse: Parse): Promise<ReadDocument>
  * always tried, so that what is known never needs more to be read.
  */
 function* worthTrying(tried: number, count: number): Generator<number> {
-  for (let index = tried + 1; index < count; index = Math.max(index + 1, Math.min(index * 2, count - 1))) {
-    yield index;
-  }
+  const next = (index: number): number => Math.max(index + 1, Math.min(index * 2, count - 1));
+  for (let index = next(tried); index < count; index = next(index)) yield index;
 }
 
 async function readMore(
