@@ -191,6 +191,18 @@ export const settingsTable = {
     preference: true,
     what: "How much output is kept in the document's history, per stream",
   },
+  RUN_RETENTION_DAYS: {
+    kind: wholeNumber(1, 36_500),
+    default: '30',
+    preference: true,
+    what: 'How long the records of runs that succeeded are kept; those of all others are kept twice as long',
+  },
+  RUN_STORAGE_MAX_BYTES: {
+    kind: wholeNumber(2 ** 20, 2 ** 49),
+    default: String(10 * 2 ** 30),
+    preference: true,
+    what: 'How much room the records of runs may take together; beyond it the oldest go',
+  },
   KILL_GRACE_SECONDS: {
     kind: wholeNumber(0, longestSeconds),
     default: '10',
