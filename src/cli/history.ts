@@ -3,7 +3,7 @@ import { targetOf } from '../record.ts';
 import { oneLine, printable, type HistoryEntry } from '../runbook/history.ts';
 import { readDocument } from '../store/document.ts';
 import { applyHistory, wholeHistory } from '../store/history.ts';
-import { lookOf, write, type Look } from './look.ts';
+import { exitCodeText, lookOf, write, type Look } from './look.ts';
 import { findRunbook, settingsFor } from './surroundings.ts';
 
 interface HistoryOptions {
@@ -39,7 +39,7 @@ function entryText(entry: HistoryEntry, { colour, glyph }: Look): string {
   const known = facts
     .filter((fact) => fact !== undefined && fact !== '')
     .map((fact) => oneLine(String(fact)));
-  const head = `${mark} ${colour.bold(entry.time)} exit code ${entry.exitCode}${known.length > 0 ? `\n  ${colour.dim(known.join(` ${glyph.dot} `))}` : ''}\n`;
+  const head = `${mark} ${colour.bold(entry.time)} ${exitCodeText(entry.exitCode)}${known.length > 0 ? `\n  ${colour.dim(known.join(` ${glyph.dot} `))}` : ''}\n`;
   return head + block('error', entry.error) + block('stdout', entry.stdout) + block('stderr', entry.stderr);
 
   function block(label: string, text: string): string {

@@ -6,7 +6,7 @@ import { oneLine, type HistoryEntry } from '../runbook/history.ts';
 import type { ClaimRequirement } from '../runbook/model.ts';
 import { readDocument } from '../store/document.ts';
 import { wholeHistory } from '../store/history.ts';
-import { lookOf, write } from './look.ts';
+import { exitCodeText, lookOf, write } from './look.ts';
 import { settingsFor } from './surroundings.ts';
 
 interface Listed {
@@ -87,7 +87,7 @@ function listText(listed: readonly Listed[], folder: string): string {
         ...(claims.length === 0
           ? []
           : [`needs ${claims.map((claim) => `${claim.name}: ${claim.values.join(', ')}`).join('; ')}`]),
-        lastRun ? `last run ${lastRun.time}, exit code ${lastRun.exitCode}` : 'never run',
+        lastRun ? `last run ${lastRun.time}, ${exitCodeText(lastRun.exitCode)}` : 'never run',
       ];
       // Other commands find it by its file's name.
       const isNamedSo = path.basename(file, path.extname(file)) === name;

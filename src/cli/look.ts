@@ -30,6 +30,11 @@ export function lookOf(stream: { readonly isTTY?: boolean; readonly columns?: nu
   };
 }
 
+/** The oldest entries of a record may have none. */
+export function exitCodeText(exitCode: number): string {
+  return Number.isNaN(exitCode) ? 'exit code unknown' : `exit code ${exitCode}`;
+}
+
 /** Whether a person sits in front of us: we may ask, and draw. */
 export function isInteractive(): boolean {
   // Asking `process.stdin` would open it, which only those who read it should pay for.

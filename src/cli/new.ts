@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { RunbookError, systemCode } from '../errors.ts';
+import { messageOf, RunbookError, systemCode } from '../errors.ts';
 import { write } from './look.ts';
 import { settingsFor } from './surroundings.ts';
 
@@ -22,14 +22,13 @@ export async function newCommand(name: string, options: { readonly dir?: string 
     await mkdir(folder, { recursive: true });
     await writeFile(file, template(plain), { flag: 'wx' });
   } catch (error) {
-    if (systemCode(error) === 'EEXIST') {
+    const isThere = systemCode(error) === 'EEXIST' && Object(error).syscall === 'open';
+    if (isThere) {
       throw new RunbookError('usage', `${file} is there already`, {
         hint: 'Choose another name; nothing was changed.',
       });
     }
-    throw new RunbookError('unreadable', `${file} cannot be written (${systemCode(error) ?? 'unknown'})`, {
-      cause: error,
-    });
+    throw new RunbookError('unreadable', `${file} cannot be written: ${messageOf(error)}`, { cause: error });
   }
   await write(
     process.stdout,

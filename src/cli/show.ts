@@ -5,7 +5,7 @@ import { oneLine } from '../runbook/history.ts';
 import type { FileRequirement } from '../runbook/model.ts';
 import { wholeHistory } from '../store/history.ts';
 import { findingsText } from './findings.ts';
-import { lookOf, write, type Look } from './look.ts';
+import { exitCodeText, lookOf, write, type Look } from './look.ts';
 import { engineSurroundings, findRunbook, valueSources, type ValueOptions } from './surroundings.ts';
 
 const SHOWN_RUNS = 5;
@@ -80,7 +80,7 @@ export async function showCommand(
   });
   const claims = runbook.claims.map(({ name, values: wanted }) => `  ${name}: ${wanted.join(', ')}`);
   const runs = lastRuns.map(({ time, exitCode, subject, remark }) => {
-    return `  ${time}  exit code ${exitCode}${subject === undefined ? '' : `  ${oneLine(subject)}`}${remark === undefined ? '' : `  ${oneLine(remark)}`}`;
+    return `  ${time}  ${exitCodeText(exitCode)}${subject === undefined ? '' : `  ${oneLine(subject)}`}${remark === undefined ? '' : `  ${oneLine(remark)}`}`;
   });
   await write(
     process.stdout,
@@ -101,7 +101,10 @@ function concerns(
   rules: string,
   place: NonNullable<Diagnostic['place']>,
 ): boolean {
-  return diagnostics.some((found) => found.rule.startsWith(rules) && found.place?.line === place.line);
+  return diagnostics.some(
+    (found) =>
+      found.rule.startsWith(rules) && found.place?.line === place.line && found.place.column === place.column,
+  );
 }
 
 function part(title: string, rows: readonly string[], none: string): string {
