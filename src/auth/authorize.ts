@@ -1,5 +1,5 @@
 import type { ClaimRequirement, Runbook } from '../runbook/model.ts';
-import { oneLine } from '../settings/one-line.ts';
+import { oneLine } from '../one-line.ts';
 import { claimAt, valuesOf } from './claims.ts';
 import type { Principal } from './principal.ts';
 

@@ -1,6 +1,6 @@
 import { userInfo } from 'node:os';
 import { RunbookError } from '../errors.ts';
-import { oneLine } from '../settings/one-line.ts';
+import { oneLine } from '../one-line.ts';
 import type { Settings } from '../settings/table.ts';
 import { type Claims, claimAt, valuesOf } from './claims.ts';
 

@@ -1,6 +1,6 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import { isRunbookError, messageOf, RunbookError, systemCode } from '../errors.ts';
-import { oneLine } from '../settings/one-line.ts';
+import { oneLine } from '../one-line.ts';
 
 /** A token, and what should be said about its file. */
 export interface TokenFile {

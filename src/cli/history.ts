@@ -1,6 +1,7 @@
 import { RunbookError, isRunbookError, messageOf } from '../errors.ts';
 import { targetOf } from '../record.ts';
-import { oneLine, printable, type HistoryEntry } from '../runbook/history.ts';
+import { printable, type HistoryEntry } from '../runbook/history.ts';
+import { oneLine } from '../one-line.ts';
 import { readDocument } from '../store/document.ts';
 import { applyHistory, wholeHistory } from '../store/history.ts';
 import { exitCodeText, lookOf, write, type Look } from './look.ts';

@@ -2,7 +2,8 @@ import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { isRunbookError, messageOf, RunbookError, systemCode } from '../errors.ts';
 import { hasErrors } from '../runbook/diagnostic.ts';
-import { oneLine, type HistoryEntry } from '../runbook/history.ts';
+import { type HistoryEntry } from '../runbook/history.ts';
+import { oneLine } from '../one-line.ts';
 import type { ClaimRequirement } from '../runbook/model.ts';
 import { readDocument } from '../store/document.ts';
 import { wholeHistory } from '../store/history.ts';
@@ -92,7 +93,7 @@ function listText(listed: readonly Listed[], folder: string): string {
       // Other commands find it by its file's name.
       const isNamedSo = path.basename(file, path.extname(file)) === name;
       const title = `${colour.bold(oneLine(name || file))}${isNamedSo || name === '' ? '' : ` (${oneLine(file)})`}\n`;
-      return `${title}${description && `  ${oneLine(description, 160)}\n`}  ${colour.dim(oneLine(facts.join(` ${glyph.dot} `)))}\n`;
+      return `${title}${description && `  ${oneLine(description, 160)}\n`}  ${colour.dim(oneLine(facts.join(` ${glyph.dot} `), 1000))}\n`;
     })
     .join('');
 }

@@ -2,7 +2,7 @@ import { confirm, input, password, select } from '@inquirer/prompts';
 import { RunbookError } from '../errors.ts';
 import type { GivenValue } from '../execute/values.ts';
 import type { EnvironmentRequirement } from '../runbook/model.ts';
-import { oneLine } from '../runbook/history.ts';
+import { oneLine } from '../one-line.ts';
 import type { Look } from './look.ts';
 
 /** Our own words go to stderr: stdout belongs to the script. */
@@ -39,7 +39,7 @@ export function askForConfirmation(
     values,
     ([name, { value, secret }]) => `  ${name} = ${secret ? '***' : oneLine(value, 200)}\n`,
   );
-  process.stderr.write(`${colour.yellow(glyph.warn)} ${oneLine(question)}\n${shown.join('')}`);
+  process.stderr.write(`${colour.yellow(glyph.warn)} ${oneLine(question, 1000)}\n${shown.join('')}`);
   return orInterrupted(() => confirm({ message: 'Go on?', default: false }, context));
 }
 

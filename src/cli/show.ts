@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { validate } from '../engine.ts';
 import type { Diagnostic } from '../runbook/diagnostic.ts';
-import { oneLine } from '../runbook/history.ts';
+import { oneLine } from '../one-line.ts';
 import type { FileRequirement } from '../runbook/model.ts';
 import { wholeHistory } from '../store/history.ts';
 import { findingsText } from './findings.ts';
@@ -76,7 +76,7 @@ export async function showCommand(
   const rows = requirements.map(({ kind, name, met, required, from, description }) => {
     const mark = met ? colour.green(glyph.ok) : colour.red(glyph.fail);
     const whence = from ?? (required === false ? 'optional, not set' : undefined);
-    return `  ${mark} ${kind} ${name}${whence === undefined ? '' : ` (${whence})`}${description ? `: ${oneLine(description)}` : ''}`;
+    return `  ${mark} ${kind} ${name}${whence === undefined ? '' : ` (${whence})`}${description ? `: ${oneLine(description, 1000)}` : ''}`;
   });
   const claims = runbook.claims.map(({ name, values: wanted }) => `  ${name}: ${wanted.join(', ')}`);
   const runs = lastRuns.map(({ time, exitCode, subject, remark }) => {

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import type { DeniedEvent, FinishedEvent, RefusedEvent, RunEvent, StartedEvent } from '../execute/events.ts';
-import { oneLine } from '../runbook/history.ts';
+import { oneLine } from '../one-line.ts';
 import { formatDuration } from '../runbook/units.ts';
 import type { Reporter } from './execute.ts';
 import { isInteractive, lookOf, write, type Look } from './look.ts';
@@ -85,7 +85,7 @@ function refusalText({ diagnostics }: RefusedEvent, source: string, look: Look):
 }
 
 function denialText({ subject, reason }: DeniedEvent, { colour, glyph }: Look): string {
-  return `${colour.red(glyph.fail)} Access denied for ${oneLine(subject)}. ${oneLine(reason)}\n`;
+  return `${colour.red(glyph.fail)} Access denied for ${oneLine(subject)}. ${oneLine(reason, 1000)}\n`;
 }
 
 function planText({ runbook, digest, plan }: StartedEvent): string {

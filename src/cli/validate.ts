@@ -5,7 +5,7 @@ import type { Principal } from '../auth/principal.ts';
 import { validate, type Report } from '../engine.ts';
 import { isRunbookError, RunbookError } from '../errors.ts';
 import type { Diagnostic } from '../runbook/diagnostic.ts';
-import { oneLine } from '../runbook/history.ts';
+import { oneLine } from '../one-line.ts';
 import { isInteractive, write } from './look.ts';
 import {
   authenticate,

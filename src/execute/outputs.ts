@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { copyFile, mkdir, open, readdir, rename, unlink, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { messageOf, systemCode } from '../errors.ts';
-import { oneLine } from '../runbook/history.ts';
+import { oneLine } from '../one-line.ts';
 import type { NoticeEvent } from './events.ts';
 
 const MAX_FILES = 10_000;

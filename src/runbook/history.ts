@@ -1,3 +1,4 @@
+import { oneLine } from '../one-line.ts';
 import { formatDuration } from './units.ts';
 
 /** One entry of the record inside a document. */
@@ -48,7 +49,7 @@ export function formatEntry(entry: NewHistoryEntry): string {
   ];
   return [
     `\n### ${entry.time.toISOString()} | Exit Code: ${entry.exitCode}\n\n${facts.join(' · ')}\n`,
-    block('Error', entry.error ? `${oneLine(entry.error)}\n` : ''),
+    block('Error', entry.error ? `${oneLine(entry.error, 1000)}\n` : ''),
     block('Stdout', printable(entry.stdout)),
     block('Stderr', printable(entry.stderr)),
   ].join('');
@@ -76,17 +77,6 @@ export function printable(bytes: Uint8Array | undefined): string {
 const ESCAPE_SEQUENCE =
   // eslint-disable-next-line no-control-regex
   /(?:\u001B\[|\u009B)[0-?]*[ -/]*[@-~]|(?:\u001B[\]PX^_]|[\u009D\u0090\u0098\u009E\u009F])[^\u0007\u001B\u009C\n]*(?:\u0007|\u001B\\|\u009C)?|\u001B[ -/]*[0-~]/g;
-
-/** Text from outside on one line: control, line-breaking and direction-changing characters become visible. */
-export function oneLine(text: string, maxLength = 1000): string {
-  const escaped = text.replaceAll(
-    /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\u061C\u200B-\u200F\u202A-\u202E\u2060-\u2069\uFEFF]/gu,
-    (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`,
-  );
-  if (escaped.length <= maxLength) return escaped;
-  // Half of a pair would not survive as UTF-8.
-  return `${escaped.slice(0, maxLength - 1).replace(/[\uD800-\uDBFF]$/, '')}…`;
-}
 
 /** Text from outside as markdown that shows it as it is: one line, nothing in it is markup. */
 function escapeInline(text: string): string {

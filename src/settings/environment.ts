@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { messageOf, RunbookError, systemCode } from '../errors.ts';
-import { oneLine } from './one-line.ts';
+import { oneLine } from '../one-line.ts';
 import { type SettingName, settingOf } from './table.ts';
 
 /** A text that the environment holds, and the variable that it comes from. */

@@ -1,6 +1,6 @@
 import { RunbookError } from '../errors.ts';
 import { fromEnvironment } from './environment.ts';
-import { oneLine } from './one-line.ts';
+import { oneLine } from '../one-line.ts';
 import { preferenceKeyOf, type SettingName, settingOf, type Settings } from './table.ts';
 
 /** Where values come from; the first that has one wins, in this order. */

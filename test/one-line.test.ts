@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { oneLine } from '../../src/settings/one-line.ts';
+import { oneLine } from '../src/one-line.ts';
 
 it.each([
   ['plain, ünïcödé 🙂', 'plain, ünïcödé 🙂'],
