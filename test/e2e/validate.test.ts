@@ -278,18 +278,16 @@ describe('this host', () => {
     await writeRunbook(folder, 'One', parts);
     await writeFile(path.join(folder.path, 'orders.csv'), '1,2\n');
     await writeFile(path.join(folder.path, 'values.env'), 'REGION=eu-west-1\n');
-    // Behind `--`, Node itself takes no interest in an option that it has, too.
-    const through: RunOptions['through'] = ([node, ...rest]) => [node, '--', ...rest];
     expect(await rulesOf(folder, ['One.md'])).toEqual({ 'One.md': ['env/missing'] });
     expect(await rulesOf(folder, ['One.md', '-e', 'REGION=x'])).toEqual({ 'One.md': [] });
-    expect(await rulesOf(folder, ['One.md', '--env-file', 'values.env'], { through })).toEqual({
+    expect(await rulesOf(folder, ['One.md', '--env-file', 'values.env'])).toEqual({
       'One.md': [],
     });
     expect(await rulesOf(folder, ['One.md'], { env: { REGION: 'x' } })).toEqual({ 'One.md': [] });
     expect(await rulesOf(folder, ['One.md', '-e', 'REGION'], { env: { REGION: 'x' } })).toEqual({
       'One.md': [],
     });
-    const missing = await validate(folder, ['One.md', '--env-file', 'nowhere.env'], { through });
+    const missing = await validate(folder, ['One.md', '--env-file', 'nowhere.env']);
     expect(missing.stderr).toBe('runbook: There is no env file nowhere.env\n');
     expect([missing.exitCode, missing.stdout]).toEqual([2, '']);
   });
