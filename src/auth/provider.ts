@@ -7,7 +7,7 @@ import type { AuthSettings } from './settings.ts';
 /** What verifies a token, as the settings say it. */
 export type Provider = SharedSecretProvider | KeySetProvider;
 
-export interface SharedSecretProvider {
+interface SharedSecretProvider {
   readonly kind: 'shared_secret';
   /** The first one signs; each verifies. */
   readonly secrets: readonly [string, ...string[]];

@@ -84,16 +84,16 @@ function listText(listed: readonly Listed[], folder: string): string {
   return listed
     .map(({ name, file, description, claims, valid, lastRun }) => {
       const facts = [
-        ...(valid ? [] : [colour.red(`${glyph.fail} invalid`)]),
         ...(claims.length === 0
           ? []
           : [`needs ${claims.map((claim) => `${claim.name}: ${claim.values.join(', ')}`).join('; ')}`]),
         lastRun ? `last run ${lastRun.time}, ${exitCodeText(lastRun.exitCode)}` : 'never run',
       ];
+      const state = valid ? '' : `${colour.red(`${glyph.fail} invalid`)} ${colour.dim(glyph.dot)} `;
       // Other commands find it by its file's name.
       const isNamedSo = path.basename(file, path.extname(file)) === name;
       const title = `${colour.bold(oneLine(name || file))}${isNamedSo || name === '' ? '' : ` (${oneLine(file)})`}\n`;
-      return `${title}${description && `  ${oneLine(description, 160)}\n`}  ${colour.dim(oneLine(facts.join(` ${glyph.dot} `), 1000))}\n`;
+      return `${title}${description && `  ${oneLine(description, 160)}\n`}  ${state}${colour.dim(oneLine(facts.join(` ${glyph.dot} `), 1000))}\n`;
     })
     .join('');
 }

@@ -17,7 +17,7 @@ const OWN_NAMES = [
   'RUNBOOK_EXEC_DIR_HOST',
 ] as const;
 
-export type OwnVariables = Readonly<Record<(typeof OWN_NAMES)[number], string>>;
+type OwnVariables = Readonly<Record<(typeof OWN_NAMES)[number], string>>;
 
 /** Whether a script may count on a variable of this name without declaring it. */
 export function isBaseVariable(name: string, passthrough: readonly string[]): boolean {

@@ -29,7 +29,7 @@ const environmentKind: Kind<'local' | 'production'> = {
 };
 
 /** All settings of the program. One whose feature has not been built does not stand here. */
-export const settingsTable = {
+const settingsTable = {
   ENVIRONMENT: {
     kind: environmentKind,
     default: 'production',
