@@ -19,7 +19,8 @@ export function askForValue(
     return (await problemOf(value)) ?? true;
   };
   return orInterrupted(() => {
-    if (secret) return password({ message, validate }, context);
+    // A key that shows the secret would leave it in the terminal's memory.
+    if (secret) return password({ message, validate, toggleMask: false }, context);
     if (choices)
       return select(
         { message, choices: choices.map((choice) => ({ name: choice, value: choice })) },

@@ -1,3 +1,4 @@
+import ora from 'ora';
 import { formatDuration } from '../runbook/units.ts';
 
 /** A line that says what is running and since when, while the script is silent. */
@@ -11,9 +12,8 @@ export interface Spinner {
 
 const SILENCE_MS = 500;
 
-/** Starts the line for a run; the library that draws it is loaded here, for it is slow to load. */
-export async function spinnerFor(runbook: string): Promise<Spinner> {
-  const { default: ora } = await import('ora');
+/** Starts the line for a run. Loaded when it is needed, for what draws it is slow to load. */
+export function spinnerFor(runbook: string): Spinner {
   const since = performance.now();
   // The terminal keeps its mode: Ctrl-C must go on being a signal.
   const line = ora({ stream: process.stderr, discardStdin: false });

@@ -5,7 +5,7 @@ import { formatDuration } from '../runbook/units.ts';
 import type { Reporter } from './execute.ts';
 import { isInteractive, lookOf, write, type Look } from './look.ts';
 import { findingsText } from './findings.ts';
-import { spinnerFor, type Spinner } from './spinner.ts';
+import type { Spinner } from './spinner.ts';
 
 /** The script's output goes to ours as it is; our own words go to stderr. */
 export function terminalReporter(
@@ -24,12 +24,13 @@ export function terminalReporter(
       switch (event.type) {
         case 'started':
           started = event;
-          if (isInteractive() && !quiet) spinner = await spinnerFor(event.runbook);
+          if (isInteractive() && !quiet) spinner = (await import('./spinner.ts')).spinnerFor(event.runbook);
           break;
         case 'output':
           if (event.stream === 'stderr') tail.add(event.data);
-          await write(event.stream === 'stdout' ? process.stdout : process.stderr, event.data);
-          spinner?.resumeAfter(event.data.at(-1) === 0x0a);
+          await write(process[event.stream], event.data);
+          // Where the other stream goes to a file, it says nothing about the terminal's line.
+          if (process[event.stream].isTTY) spinner?.resumeAfter(event.data.at(-1) === 0x0a);
           break;
         case 'notice':
           if (quiet && event.severity === 'info') break;
