@@ -19,9 +19,9 @@ const secret = 'uiSh0ohgheth9eiBae3boo4Ohth7Aig4';
 const otherSecret = 'aeK8ahphaeh4eiThooyahdeeRie4vuci';
 const usual = { sub: 'alice', iss: 'dev-idp', aud: 'dev-api' };
 
-function sign(claims: JWTPayload = {}, key = secret): Promise<string> {
+function sign(claims: Record<string, unknown> = {}, key = secret): Promise<string> {
   const exp = Math.floor(Date.now() / 1000) + 600;
-  return new SignJWT({ ...usual, exp, ...claims })
+  return new SignJWT({ ...usual, exp, ...claims } as JWTPayload)
     .setProtectedHeader({ alg: 'HS256' })
     .sign(Buffer.from(key));
 }

@@ -285,11 +285,23 @@ export async function headingsOf(file: string): Promise<string[]> {
 
 /** How many processes of this machine have the text on their command line. */
 export async function countProcesses(text: string): Promise<number> {
+  return (await processesWith(text)).length;
+}
+
+/** Kills what a test let a script start, and nothing ended; the text must be the test's own. */
+export async function endProcesses(text: string): Promise<void> {
+  for (const pid of await processesWith(text)) process.kill(pid, 'SIGKILL');
+}
+
+async function processesWith(text: string): Promise<number[]> {
   const numbers = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const lines = await Promise.all(
-    numbers.map((number) => readFile(`/proc/${number}/cmdline`, 'latin1').catch(() => '')),
+  const found = await Promise.all(
+    numbers.map(async (number) => {
+      const line = await readFile(`/proc/${number}/cmdline`, 'latin1').catch(() => '');
+      return line.includes(text) ? [Number(number)] : [];
+    }),
   );
-  return lines.filter((line) => line.includes(text)).length;
+  return found.flat();
 }
 
 /** The workspaces that runs have left, or are in. */
