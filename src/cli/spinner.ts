@@ -19,8 +19,9 @@ export function spinnerFor(runbook: string): Spinner {
   const line = ora({ stream: process.stderr, discardStdin: false });
   let atLineStart = true;
   let isStopped = false;
+  let advice = 'Ctrl-C cancels';
   const draw = (): void => {
-    line.text = `${runbook}: running for ${formatDuration((performance.now() - since) / 1000)}, Ctrl-C cancels`;
+    line.text = `${runbook}: running for ${formatDuration((performance.now() - since) / 1000)}, ${advice}`;
     if (!line.isSpinning) line.start();
   };
   let silentTicks = 0;
@@ -28,6 +29,11 @@ export function spinnerFor(runbook: string): Spinner {
     silentTicks++;
     if (!isStopped && atLineStart && silentTicks > 0) draw();
   }, SILENCE_MS);
+  const onInterrupt = (): void => {
+    advice = 'asked to end, Ctrl-C again kills it';
+    if (line.isSpinning) draw();
+  };
+  process.once('SIGINT', onInterrupt);
   const pause = (): void => {
     silentTicks = -1;
     if (line.isSpinning) line.stop();
@@ -40,6 +46,7 @@ export function spinnerFor(runbook: string): Spinner {
     stop: () => {
       isStopped = true;
       clearInterval(clock);
+      process.off('SIGINT', onInterrupt);
       pause();
     },
   };

@@ -13,7 +13,13 @@ export function terminalReporter(
   { quiet, keepsHistory }: { readonly quiet: boolean; readonly keepsHistory: boolean },
 ): Reporter {
   const look = lookOf(process.stderr);
-  const say = (text: string): Promise<void> => write(process.stderr, text);
+  // Our words never go on a line that the script has begun.
+  let isLineOpen = false;
+  const say = (text: string): Promise<void> => {
+    const line = isLineOpen ? `\n${text}` : text;
+    isLineOpen = false;
+    return write(process.stderr, line);
+  };
   const tail = lastLine();
   let spinner: Spinner | undefined;
   let started: StartedEvent | undefined;
@@ -29,8 +35,10 @@ export function terminalReporter(
         case 'output':
           if (event.stream === 'stderr') tail.add(event.data);
           await write(process[event.stream], event.data);
-          // Where the other stream goes to a file, it says nothing about the terminal's line.
-          if (process[event.stream].isTTY) spinner?.resumeAfter(event.data.at(-1) === 0x0a);
+          // Where stdout goes elsewhere, it says nothing about the line that our words would go on.
+          if (event.stream === 'stderr' || (process.stdout.isTTY && process.stderr.isTTY))
+            isLineOpen = event.data.at(-1) !== 0x0a;
+          spinner?.resumeAfter(!isLineOpen);
           break;
         case 'notice':
           if (quiet && event.severity === 'info') break;
