@@ -1,20 +1,28 @@
-import { linkTarget, type HidingPlan } from './hidden.ts';
+import { statOf } from './host-paths.ts';
+import type { Mount } from './hidden.ts';
 
 /** What the sandbox of one run is made of. */
 export interface SandboxPlan {
-  /** The run's own folders: all that the script may write, besides what it declares. */
-  readonly ownFolders: readonly string[];
+  readonly mounts: readonly Mount[];
   readonly workingDirectory: string;
   readonly environment: Readonly<Record<string, string>>;
   readonly network: boolean;
-  readonly hiding: HidingPlan;
-  /** Declared paths under `~`, and where they stand in the private home. */
-  readonly homeBinds: readonly { readonly from: string; readonly to: string; readonly writable: boolean }[];
+  /** What the document allows; what lies in temporary folders lies in memory. */
+  readonly memoryBytes: number | undefined;
   /** An own file of mode 0000 that is put over hidden files. */
   readonly emptyFile: string;
+  readonly form: SandboxForm;
 }
 
-/** How much the script may put into the temporary file systems, which live in memory. */
+/** What of the sandbox this host allows. */
+export interface SandboxForm {
+  /** A user namespace, and none below it. Root can do without: it has no capability in either case. */
+  readonly ownUsers: boolean;
+  /** A /proc of its own; without it the one of the host is seen, read-only. */
+  readonly ownProc: boolean;
+}
+
+/** How much the script may put into each temporary folder, unless the document allows less memory. */
 const TEMPORARY_BYTES = 512 * 1024 * 1024;
 
 /**
@@ -22,39 +30,45 @@ const TEMPORARY_BYTES = 512 * 1024 * 1024;
  *
  * @see docs/sandbox.md, which says why each stands there
  */
-export async function bubblewrapArguments(plan: SandboxPlan): Promise<string[]> {
-  const { hiding } = plan;
-  const size = ['--size', String(TEMPORARY_BYTES)];
-  const resolver = await linkTarget('/etc/resolv.conf');
-  const putBack = [...(resolver?.startsWith('/run/') ? [resolver] : []), ...hiding.readable];
+export function bubblewrapArguments(plan: SandboxPlan): string[] {
+  const { mounts, form, network } = plan;
   return [
-    ...[
-      '--unshare-user',
-      '--disable-userns',
-      '--unshare-pid',
-      '--unshare-ipc',
-      '--unshare-uts',
-      '--unshare-cgroup-try',
-    ],
-    ...(plan.network ? [] : ['--unshare-net']),
+    ...(form.ownUsers ? ['--unshare-user', '--disable-userns'] : []),
+    ...['--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
+    ...(network ? [] : ['--unshare-net']),
     ...['--cap-drop', 'ALL', '--new-session', '--die-with-parent'],
-    ...['--ro-bind', '/', '/', '--proc', '/proc', '--ro-bind', '/proc/sys', '/proc/sys'],
-    ...['--dev', '/dev', '--perms', '1777', ...size, '--tmpfs', '/dev/shm', '--remount-ro', '/dev'],
-    ...['--perms', '1777', ...size, '--tmpfs', '/tmp', '--perms', '1777', ...size, '--tmpfs', '/var/tmp'],
-    ...['--perms', '0755', '--tmpfs', '/run'],
-    ...hiding.hidden.flatMap(({ path, isFolder }) =>
-      isFolder ? ['--perms', '0555', '--tmpfs', path] : ['--ro-bind', plan.emptyFile, path],
+    ...['--ro-bind', '/', '/'],
+    ...(form.ownProc ? ['--proc', '/proc', '--ro-bind', '/proc/sys', '/proc/sys'] : []),
+    ...mounts.flatMap((mount) => mountArguments(mount, plan)),
+    ...mounts.flatMap(({ kind, path }) =>
+      kind === 'hidden-folder' || kind === 'devices' ? ['--remount-ro', path] : [],
     ),
-    ...plan.ownFolders.flatMap((folder) => ['--bind', folder, folder]),
-    ...putBack.flatMap((path) => ['--ro-bind-try', path, path]),
-    ...hiding.writable.flatMap((path) => ['--bind-try', path, path]),
-    ...plan.homeBinds.flatMap(({ from, to, writable }) => [
-      writable ? '--bind-try' : '--ro-bind-try',
-      from,
-      to,
-    ]),
-    ...hiding.hidden.flatMap(({ path, isFolder }) => (isFolder ? ['--remount-ro', path] : [])),
-    ...['--remount-ro', '/run', '--chdir', plan.workingDirectory, '--clearenv'],
+    ...['--chdir', plan.workingDirectory],
     ...Object.entries(plan.environment).flatMap(([name, value]) => ['--setenv', name, value]),
   ];
+}
+
+function mountArguments(mount: Mount, { emptyFile, memoryBytes }: SandboxPlan): string[] {
+  const { path } = mount;
+  const size = ['--size', String(Math.min(TEMPORARY_BYTES, memoryBytes ?? TEMPORARY_BYTES))];
+  switch (mount.kind) {
+    case 'hidden-folder':
+      return ['--perms', '0555', '--tmpfs', path];
+    case 'hidden-file':
+      return ['--ro-bind', emptyFile, path];
+    case 'fresh':
+      return ['--perms', '1777', ...size, '--tmpfs', path];
+    case 'devices':
+      return ['--dev', path, '--perms', '1777', ...size, '--tmpfs', `${path}/shm`];
+    case 'link':
+      return ['--symlink', mount.to, path];
+    case 'shown':
+      return [bindOption(mount.from, mount.writable), mount.from, path];
+  }
+}
+
+function bindOption(from: string, writable: boolean): string {
+  if (!writable) return '--ro-bind-try';
+  const info = statOf(from);
+  return info?.isCharacterDevice() || info?.isBlockDevice() ? '--dev-bind-try' : '--bind-try';
 }

@@ -23,6 +23,8 @@ export interface LaunchOptions {
   readonly bubblewrap?: {
     readonly program: readonly [string, ...string[]];
     readonly args: readonly string[];
+    /** What bwrap's `--seccomp` takes; undefined where there is none for this processor. */
+    readonly filter: Uint8Array | undefined;
   };
 }
 
@@ -92,30 +94,38 @@ const GATE = [
 
 function launchInBubblewrap(
   { command, folder }: LaunchOptions,
-  { program, args }: NonNullable<LaunchOptions['bubblewrap']>,
+  { program, args, filter }: NonNullable<LaunchOptions['bubblewrap']>,
   output: readonly [number, number],
 ): Launched {
   const [first, ...rest] = program;
-  const argsFile = openArguments(path.join(folder, 'args'), args);
+  const file = path.join(folder, 'args');
+  const filterFile = filter && unnamedFile(file, filter);
+  const argsFile = unnamedFile(file, bytesOf([...args, ...(filter ? ['--seccomp', '7'] : [])]));
   try {
     const child = spawn(
       first,
       [...rest, '--args', '3', '--json-status-fd', '4', '/bin/sh', '-c', GATE, 'sh', ...command],
       {
         env: {},
-        stdio: ['ignore', ...output, argsFile, 'pipe', 'pipe', 'pipe'],
+        stdio: ['ignore', ...output, argsFile, 'pipe', 'pipe', 'pipe', filterFile ?? 'ignore'],
         detached: true,
       },
     );
     return watchSandbox(child);
   } finally {
-    closeSync(argsFile);
+    for (const descriptor of [argsFile, filterFile]) if (descriptor !== undefined) closeSync(descriptor);
   }
 }
 
+/** As `--args` reads them. What holds a NUL would turn into arguments of its own. */
+function bytesOf(args: readonly string[]): Uint8Array {
+  if (args.some((arg) => arg.includes('\0'))) throw new Error('a path or value of it holds a NUL character');
+  return Buffer.from(args.map((arg) => `${arg}\0`).join(''));
+}
+
 /** A complete file that no longer has a name: no argument shows in `ps`, and a runner that dies leaves none half. */
-function openArguments(file: string, args: readonly string[]): number {
-  writeFileSync(file, args.map((arg) => `${arg}\0`).join(''), { mode: 0o600, flag: 'wx' });
+function unnamedFile(file: string, content: Uint8Array): number {
+  writeFileSync(file, content, { mode: 0o600, flag: 'wx' });
   const descriptor = openSync(file, 'r');
   unlinkSync(file);
   return descriptor;

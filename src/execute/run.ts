@@ -7,7 +7,7 @@ import type { FinishedEvent, NoticeEvent, OutputEvent, Plan, RefusedEvent, Start
 import { collectOutputs } from './outputs.ts';
 import { takeSoleRun } from './overlap.ts';
 import { sandboxed, type Sandbox } from './sandbox.ts';
-import { runProcess, type ProcessResult } from './process.ts';
+import { runProcess, type ProcessOptions, type ProcessResult } from './process.ts';
 import { readResults } from './results.ts';
 import type { GivenValue } from './values.ts';
 import { makeWorkspace, workspaceParent, type Workspace } from './workspace.ts';
@@ -83,26 +83,9 @@ async function* runInWorkspace(input: RunInput): Running {
   });
   try {
     yield startedEvent(input, workspace.directory);
-    const environment = environmentOf(input, workspace);
-    const { sandbox, ownSecrets, hide } = input;
-    const { execution } = runbook;
-    const process = yield* runProcess({
-      ...(await sandboxed(
-        { sandbox, execution, environment, realHome: os.homedir(), ownSecrets, hide },
-        workspace,
-      )),
-      command: [...interpreterOf(runbook), workspace.scriptFile],
-      workingDirectory: workspace.directory,
-      environment,
-      folder: workspace.root,
-      memoryBytes: sandbox.level === 'bubblewrap' ? execution.memoryBytes : undefined,
-      timeoutSeconds: input.timeoutSeconds,
-      graceSeconds: input.graceSeconds,
-      cancel: input.cancel,
-      kill: input.kill,
-    });
+    const process = yield* runProcess(processOptions(input, workspace));
     if (process.wasHeldOpen) yield HELD_OPEN;
-    if (process.ending === 'out_of_memory') yield outOfMemory(execution.memoryBytes ?? 0);
+    if (process.ending === 'out_of_memory') yield outOfMemory(runbook.execution.memoryBytes ?? 0);
     if (process.exitCode === 0 && process.ending === 'exited') {
       const outputs = runbook.outputs.map((output) => output.path);
       yield* await collectOutputs(outputs, workspace.directory, folder);
@@ -114,6 +97,26 @@ async function* runInWorkspace(input: RunInput): Running {
     // What cannot be removed now is a leftover for the next run; the script has run all the same.
     await workspace.remove().catch(() => undefined);
   }
+}
+
+/** @throws Error where the document declares what the sandbox cannot give */
+function processOptions(input: RunInput, workspace: Workspace): ProcessOptions {
+  const { sandbox, runbook, timeoutSeconds, graceSeconds, cancel, kill } = input;
+  const { execution } = runbook;
+  const command = [...interpreterOf(runbook), workspace.scriptFile] as const;
+  const environment = environmentOf(input, workspace);
+  return {
+    ...sandboxed({ ...input, execution, environment, interpreter: command[0] }, workspace),
+    command,
+    workingDirectory: workspace.directory,
+    environment,
+    folder: workspace.root,
+    memoryBytes: sandbox.level === 'bubblewrap' ? execution.memoryBytes : undefined,
+    timeoutSeconds,
+    graceSeconds,
+    cancel,
+    kill,
+  };
 }
 
 function outOfMemory(bytes: number): NoticeEvent {
@@ -201,7 +204,7 @@ function reasonOf(error: unknown): string {
   return `${reasons[systemCode(error) ?? ''] ?? messageOf(error)}${hint}`;
 }
 
-function interpreterOf({ script }: Runbook): [string, ...string[]] {
+function interpreterOf({ script }: Runbook): readonly [string, ...string[]] {
   const [program, ...args] = script?.interpreter ?? ['/bin/sh'];
   return [program, ...args];
 }

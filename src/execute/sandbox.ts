@@ -1,10 +1,12 @@
+import os from 'node:os';
 import path from 'node:path';
 import type { ExecutionPolicy } from '../runbook/model.ts';
-import { bubblewrapArguments, type SandboxPlan } from './bubblewrap.ts';
+import { bubblewrapArguments, type SandboxForm } from './bubblewrap.ts';
 import type { NoticeEvent, SandboxLevel } from './events.ts';
-import { planHiding } from './hidden.ts';
-import { privately, probeBubblewrap } from './probe.ts';
+import { planMounts } from './hidden.ts';
 import type { LaunchOptions } from './launch.ts';
+import { probeBubblewrap, type Probe } from './probe.ts';
+import { systemCallFilter } from './seccomp.ts';
 import type { Workspace } from './workspace.ts';
 
 /** What the setting SANDBOX asks for. */
@@ -13,8 +15,7 @@ export type SandboxChoice = 'auto' | 'required' | 'process' | 'none';
 /** What separates the scripts of this host from it. */
 export interface Sandbox {
   readonly level: SandboxLevel;
-  /** How bwrap is started, where it is. */
-  readonly program?: readonly [string, ...string[]];
+  readonly bubblewrap?: Extract<Probe, { readonly works: true }>;
   /** Why there is nothing stronger, where something stronger was looked for. */
   readonly reason?: string;
 }
@@ -32,16 +33,16 @@ export async function chooseSandbox(
   if (choice === 'none' || choice === 'process') return { level: choice };
   const probe = await probeBubblewrap(searchPath, cacheFolder);
   return probe.works
-    ? { level: 'bubblewrap', program: privately(probe.program, probe.shared) }
+    ? { level: 'bubblewrap', bubblewrap: probe }
     : { level: 'process', reason: probe.reason };
 }
 
 /** What the document or its reader may take for granted, and the sandbox cannot give. */
 export function sandboxNotices(
   { network, memoryBytes }: ExecutionPolicy,
-  { level, reason }: Sandbox,
+  { level, bubblewrap, reason }: Sandbox,
 ): NoticeEvent[] {
-  if (level === 'bubblewrap') return [];
+  if (bubblewrap) return weakerNotices(bubblewrap.form);
   const unkept = [
     ...(network ? [] : ['`network: false`']),
     ...(memoryBytes === undefined ? [] : ['`memory`']),
@@ -58,53 +59,71 @@ export function sandboxNotices(
   return notices;
 }
 
+function weakerNotices({ ownProc, ownUsers }: SandboxForm): NoticeEvent[] {
+  const seen =
+    'This container masks /proc, so the script sees the processes outside of the sandbox, with their command lines; it can neither signal them nor look into them';
+  const users = 'This host forbids user namespaces, so the script is root itself, without any capability';
+  return [...(ownProc ? [] : [seen]), ...(ownUsers ? [] : [users])].map((message) => {
+    return { type: 'notice', severity: 'info', code: 'sandbox/weaker', message };
+  });
+}
+
 /** What a run tells the sandbox about itself and its host. */
 export interface SandboxInput {
   readonly sandbox: Sandbox;
   readonly execution: ExecutionPolicy;
   readonly environment: Readonly<Record<string, string>>;
-  readonly realHome: string;
+  readonly interpreter: string;
+  readonly hostEnvironment: Readonly<Record<string, string | undefined>>;
   /** The runner's own secrets and state, which no document can declare back. */
   readonly ownSecrets: readonly string[];
   /** SANDBOX_HIDE. */
   readonly hide: readonly string[];
 }
 
-/** How the script is to be started; nothing special in the process sandbox. */
-export async function sandboxed(
-  input: SandboxInput,
-  workspace: Workspace,
-): Promise<Pick<LaunchOptions, 'bubblewrap'>> {
-  const { sandbox, execution, environment, realHome } = input;
-  if (!sandbox.program) return {};
-  const inHome = (declared: string): string => path.join(realHome, declared.slice(2));
-  const isHome = (declared: string): boolean => declared.startsWith('~/');
-  const parent = path.dirname(workspace.root);
-  const hiding = await planHiding({
-    realHome,
-    ownSecrets: input.ownSecrets,
-    // Beside this run's workspace are those of others; the temp folder is a fresh one anyway.
-    hide: [...input.hide, ...(parent === '/tmp' || parent === '/var/tmp' ? [] : [parent])],
-    read: execution.read.filter((declared) => !isHome(declared)),
-    write: execution.write.filter((declared) => !isHome(declared)),
+/**
+ * How the script is to be started; nothing special in the process sandbox.
+ *
+ * @throws Error where the document declares what cannot be given
+ */
+export function sandboxed(input: SandboxInput, workspace: Workspace): Pick<LaunchOptions, 'bubblewrap'> {
+  const { sandbox, execution, environment } = input;
+  if (!sandbox.bubblewrap) return {};
+  const { read, write, network, memoryBytes } = execution;
+  const { program, form } = sandbox.bubblewrap;
+  const mounts = planMounts({
+    ...input,
+    homes: ownHomes(),
+    read,
+    write,
     searchPath: environment['PATH'] ?? '',
+    privateHome: workspace.home,
+    ownFolders: [workspace.directory, workspace.home, workspace.temporary],
+    workspaceParent: path.dirname(workspace.root),
   });
-  const homeBinds = (declared: readonly string[], writable: boolean): SandboxPlan['homeBinds'][number][] =>
-    declared.filter(isHome).map((entry) => {
-      return { from: inHome(entry), to: path.join(workspace.home, entry.slice(2)), writable };
-    });
   return {
     bubblewrap: {
-      program: sandbox.program,
-      args: await bubblewrapArguments({
-        ownFolders: [workspace.directory, workspace.home, workspace.temporary],
+      program,
+      args: bubblewrapArguments({
+        mounts,
         workingDirectory: workspace.directory,
         environment,
-        network: execution.network,
-        hiding,
-        homeBinds: [...homeBinds(execution.read, false), ...homeBinds(execution.write, true)],
+        network,
+        memoryBytes,
         emptyFile: workspace.emptyFile,
+        form,
       }),
+      filter: systemCallFilter(network),
     },
   };
+}
+
+/** HOME comes first; what changed it (cron, sudo) has not moved the files in the other. */
+function ownHomes(): [string, ...string[]] {
+  try {
+    return [os.homedir(), os.userInfo().homedir];
+  } catch {
+    // In a container there may be no such user.
+    return [os.homedir()];
+  }
 }
