@@ -72,7 +72,7 @@ async function run(source: string, options: ExecuteOptions, reporter: Reporter):
     let exitCode = EXIT_NOT_STARTED;
     for await (const event of execute(source, request, deps)) {
       if (event.type === 'started' && !options.quiet) warnOfSecrets(event.plan, reporter);
-      await reporter.event(event);
+      await Promise.race([reporter.event(event), signals.killed]);
       if (event.type === 'finished') exitCode = event.exitCode ?? 0;
       if (event.type === 'denied') exitCode = EXIT_DENIED;
     }
@@ -164,6 +164,8 @@ function inherited(environment: NodeJS.ProcessEnv): Pick<ExecuteRequest, 'correl
 interface Signals {
   readonly cancel: AbortSignal;
   readonly kill: AbortSignal;
+  /** Resolves with `kill`; from then on nothing is waited for that reads our output. */
+  readonly killed: Promise<void>;
   readonly release: () => void;
 }
 
@@ -171,16 +173,19 @@ interface Signals {
 function catchSignals(): Signals {
   const cancel = new AbortController();
   const kill = new AbortController();
+  const killed = Promise.withResolvers<void>();
   const onSignal = (signal: NodeJS.Signals): void => {
     if (!cancel.signal.aborted) return cancel.abort(signal);
     kill.abort(signal);
-    for (const stream of [process.stdout, process.stderr]) if (stream.writableNeedDrain) stream.destroy();
+    killed.resolve();
+    for (const stream of [process.stdout, process.stderr]) if (stream.writableNeedDrain) stream.end();
   };
   const names = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   for (const name of names) process.on(name, onSignal);
   return {
     cancel: cancel.signal,
     kill: kill.signal,
+    killed: killed.promise,
     release: () => {
       for (const name of names) process.off(name, onSignal);
     },
