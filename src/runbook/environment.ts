@@ -140,10 +140,10 @@ function readRequirement(
   };
 }
 
-/** A value as an error message names it; never at length, for a value may be a secret by mistake. */
+/** A value as an error message names it; never itself, for it may be a secret by mistake. */
 export function describe(value: YamlValue): string {
   if (value.kind === 'null') return 'nothing';
   if (value.kind === 'list') return 'a list';
   if (value.kind === 'map') return 'a mapping';
-  return typeof value.value === 'string' ? 'text' : `the ${typeof value.value} ${value.text}`;
+  return typeof value.value === 'string' ? 'text' : `a ${typeof value.value}`;
 }

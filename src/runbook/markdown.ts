@@ -119,13 +119,12 @@ export function firstContentLine(block: Code): number {
 /** A function that places a range inside a block's content, whose own lines and columns are 1-based. */
 export function placerIn(source: Source, block: Code): (range: Place) => Place {
   const first = firstContentLine(block);
-  const content = block.value.split(/\r\n|\r|\n/);
-  // What the parser took away from the beginning of a line: the fence's indentation, the marks of a quote.
-  const shift = (line: number): number => {
-    const whole = source.lines[first + line - 2] ?? '';
-    const inner = content[line - 1] ?? '';
+  // What the parser took away from the beginning of each line: the fence's indentation, the marks of a quote.
+  const shifts = block.value.split(/\r\n|\r|\n/).map((inner, index) => {
+    const whole = source.lines[first + index - 1] ?? '';
     return whole.endsWith(inner) ? whole.length - inner.length : 0;
-  };
+  });
+  const shift = (line: number): number => shifts[line - 1] ?? 0;
   return (range) => ({
     line: first + range.line - 1,
     column: range.column + shift(range.line),

@@ -1,3 +1,4 @@
+import { oneLine } from '../one-line.ts';
 import { findExcess } from './bounds.ts';
 import { readClaims } from './claims.ts';
 import type { Diagnostic } from './diagnostic.ts';
@@ -61,11 +62,16 @@ export function parseRunbook(given: string): Parsed {
       execution: execution?.execution ?? defaultExecution,
       script,
     },
-    diagnostics: diagnostics.toSorted((a, b) => (a.place?.line ?? 0) - (b.place?.line ?? 0)),
+    diagnostics: diagnostics.map(shown).toSorted((a, b) => (a.place?.line ?? 0) - (b.place?.line ?? 0)),
     isRunbook: found.size > 0,
     historyOffset: history && bom + offsetOf(history.heading),
     historyEnd: history && bom + history.heading.position!.end.offset!,
   };
+}
+
+/** Messages quote the document, and a document can quote what a terminal would act on. */
+function shown(diagnostic: Diagnostic): Diagnostic {
+  return { ...diagnostic, message: oneLine(diagnostic.message, 500) };
 }
 
 function collect<T extends { diagnostics: Diagnostic[] }>(into: Diagnostic[], result: T): T {

@@ -23,7 +23,7 @@ export interface YamlEntry {
 
 /** More would be a document that wants to be slow to read; nobody needs them by hand. */
 const MAX_ALIASES = 100;
-const MAX_VALUES = 100_000;
+const MAX_VALUES = 50_000;
 const MAX_DEPTH = 20;
 
 /**
