@@ -2,7 +2,13 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { formatEntry, historyReader, printable, type HistoryEntry, type NewHistoryEntry } from '../../src/runbook/history.ts';
+import {
+  formatEntry,
+  historyReader,
+  printable,
+  type HistoryEntry,
+  type NewHistoryEntry,
+} from '../../src/runbook/history.ts';
 import { oneLine } from '../../src/one-line.ts';
 
 const bytes = (text: string): Uint8Array => Buffer.from(text, 'latin1');

@@ -385,3 +385,25 @@ describe('below History', () => {
     expect(parse({ history })).toEqual(above);
   });
 });
+
+describe('the message of a finding', () => {
+  it('is one short line, whatever it quotes', () => {
+    const quoted = '\\e[31mred\\n\\u202E';
+    for (const parts of [
+      { environment: yaml(`"${quoted}": x`) },
+      { environment: yaml(`"${quoted}": x\n"${quoted}": x`) },
+      { environment: yaml(`A:\n  "${quoted}": x`) },
+      { environment: yaml(`${'B'.repeat(100_000)}-: x`) },
+      { files: yaml(`Input: "/${quoted}"\nOutput: "../${quoted}"\n"${quoted}": x`) },
+      { claims: yaml(`"${quoted}":`) },
+      { execution: yaml(`"${quoted}": x`) },
+    ]) {
+      const { diagnostics } = parse(parts);
+      expect(diagnostics).not.toEqual([]);
+      for (const { message } of diagnostics) {
+        expect(message).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+        expect(message.length).toBeLessThanOrEqual(500);
+      }
+    }
+  });
+});

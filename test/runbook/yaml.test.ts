@@ -110,9 +110,16 @@ describe('YAML that wants to be slow', () => {
   it('says what is too much', () => {
     const messageOf = (text: string): string | undefined =>
       parse({ environment: yaml(text) }).diagnostics[0]?.message;
-    expect(messageOf(laughs(8, 11))).toContain('more than 100000 values');
+    expect(messageOf(laughs(8, 11))).toContain('more than 50000 values');
     expect(messageOf('A: &a [*a]')).toContain('nested more than 20 deep');
     expect(messageOf('['.repeat(10_000))).toContain('nested too deeply');
+  });
+
+  it('is refused with 100,000 values', () => {
+    expect(rules(parse({ files: yaml(`Input: [${'a,'.repeat(100_000)}]`) }))).toEqual([
+      'error files/invalid',
+    ]);
+    expect(parse({ files: yaml(`Input: [${'a,'.repeat(49_000)}]`) }).runbook.inputs).toHaveLength(49_000);
   });
 
   it('is read in no time where there is just much of it', () => {
