@@ -132,10 +132,13 @@ export async function* execute(
   yield* recorded(stages(run, request, deps), {
     document,
     runId,
-    subject: () => subjectOf(run, request),
+    correlationId: request.correlationId ?? runId,
+    principal: () => ({ subject: subjectOf(run, request), from: run.principal?.from ?? 'os' }),
     keepHistory: request.keepHistory,
     stateFolder: deps.settings.STATE_DIR,
-    outputBytes: deps.settings.HISTORY_OUTPUT_BYTES,
+    historyBytes: deps.settings.HISTORY_OUTPUT_BYTES,
+    outputBytes: deps.settings.MAX_OUTPUT_SIZE_BYTES,
+    retention: { days: deps.settings.RUN_RETENTION_DAYS, bytes: deps.settings.RUN_STORAGE_MAX_BYTES },
     now: deps.now,
   });
 }

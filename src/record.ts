@@ -1,77 +1,293 @@
-import { monotonicMs } from './clock.ts';
 import type {
   DeniedEvent,
   FinishedEvent,
   NoticeEvent,
+  RefusedEvent,
   RunEvent,
   StartedEvent,
   StreamName,
 } from './execute/events.ts';
 import { boundedText, keepEnds, type Kept } from './execute/kept.ts';
-import { messageOf } from './errors.ts';
+import { exitCodeOf, messageOf, systemCode } from './errors.ts';
 import { formatEntry, type NewHistoryEntry } from './runbook/history.ts';
 import { formatDuration } from './runbook/units.ts';
 import type { RunbookDocument } from './store/document.ts';
 import { firstLine, wholeHistory, writeHistory, type HistoryTarget } from './store/history.ts';
+import { openLog, type RunLog, type StreamCount } from './store/run-log.ts';
+import { isRetentionDue, removeOldRecords, type RetentionLimits } from './store/run-retention.ts';
+import { openRecord, runFolder, settleLost, thisRunner, type RunRecord } from './store/runs.ts';
 
 export interface RecordInput {
   readonly document: RunbookDocument;
   readonly runId: string;
-  readonly subject: () => string;
+  readonly correlationId: string;
+  /** Who asks, as far as that is known by now. */
+  readonly principal: () => NonNullable<RunRecord['principal']>;
   readonly keepHistory: boolean;
   readonly stateFolder: string;
   /** How much of each stream goes into the document, in bytes. */
+  readonly historyBytes: number;
+  /** How much of each stream goes into the run record, in bytes. */
   readonly outputBytes: number;
+  readonly retention: RetentionLimits;
   readonly now: () => Date;
 }
 
 /**
- * Hands the events on and writes the record. The record is there before the last event is handed out; where the
- * consumer leaves before that, the run is recorded as cancelled.
+ * Hands the events on and writes the record: the history in the document, and the run record in the state folder.
+ * Both are there before the last event is handed out; where the consumer leaves before that, the run is recorded
+ * as cancelled. The run record is begun before the script is started.
  */
 export async function* recorded(
   events: AsyncGenerator<RunEvent, void>,
   input: RecordInput,
 ): AsyncGenerator<RunEvent, void> {
-  const kept = { stdout: keepEnds(input.outputBytes), stderr: keepEnds(input.outputBytes) };
-  const startedAt = monotonicMs();
-  let isRunning = false;
+  const kept = { stdout: keepEnds(input.historyBytes), stderr: keepEnds(input.historyBytes) };
+  const run = keepRecord(input);
+  const since = performance.now();
   let started: StartedEvent | undefined;
+  let isOver = false;
+  const end = async (event: FinishedEvent | RefusedEvent | DeniedEvent): Promise<NoticeEvent[]> => {
+    isOver = true;
+    const output = run.closeLog();
+    const notices = await writeEntry(input, started, event, kept);
+    await output;
+    return [...notices, ...(await run.end(factsOf(event, started), notices))];
+  };
   try {
     for await (const event of events) {
-      if (event.type === 'started') {
-        isRunning = true;
-        started = event;
-      } else if (event.type === 'output') kept[event.stream].add(event.data);
-      else if (event.type === 'finished' || event.type === 'refused') isRunning = false;
-      if (event.type === 'finished' && event.outcome !== 'dry_run' && input.keepHistory) {
-        yield* await write(input, runEntry(input, started, event, streams(kept, input.outputBytes)));
-      } else if (event.type === 'denied' && !(await isDeniedAlready(input))) {
-        yield* await write(input, entryOf(input, { exitCode: 403, error: denial(event) }));
+      switch (event.type) {
+        case 'started':
+          started = event;
+          await run.begin(event);
+          break;
+        case 'output':
+          kept[event.stream].add(event.data);
+          run.output(event.stream, event.data);
+          break;
+        case 'finished':
+        case 'refused':
+        case 'denied':
+          yield* await end(event);
+          break;
+        case 'notice':
+          break;
       }
       yield event;
     }
+  } catch (error) {
+    if (!isOver) {
+      isOver = true;
+      await run.end(factsOfError(error), []);
+    }
+    throw error;
   } finally {
-    if (isRunning) {
+    if (!isOver) {
       // The consumer has left. Its leaving ends the script first; then what happened is written down.
       await events.return();
-      const gone: FinishedEvent = {
+      await end({
         type: 'finished',
         runId: input.runId,
         outcome: 'cancelled',
         exitCode: 130,
-        durationMs: monotonicMs() - startedAt,
+        durationMs: performance.now() - since,
         outputs: {},
-      };
-      if (input.keepHistory)
-        await write(input, runEntry(input, started, gone, streams(kept, input.outputBytes)));
+      });
     }
+    await run.tidy();
   }
 }
 
+/** How an execution ended that did not come as far as an event that says so. */
+function factsOfError(error: unknown): Partial<RunRecord> {
+  const exitCode = exitCodeOf(error);
+  const EXIT_DENIED = 126;
+  const EXIT_INTERRUPTED = 130;
+  if (exitCode === EXIT_INTERRUPTED) return { state: 'cancelled', exitCode, reason: messageOf(error) };
+  return { state: exitCode === EXIT_DENIED ? 'denied' : 'refused', reason: messageOf(error) };
+}
+
+function factsOf(
+  event: FinishedEvent | RefusedEvent | DeniedEvent,
+  started: StartedEvent | undefined,
+): Partial<RunRecord> {
+  switch (event.type) {
+    case 'finished': {
+      const remark = remarkOf(event, started);
+      return {
+        state: event.outcome,
+        exitCode: event.exitCode,
+        durationMs: Math.round(event.durationMs),
+        ...(remark !== undefined && { remark }),
+        ...(Object.keys(event.outputs).length > 0 && { outputs: event.outputs }),
+      };
+    }
+    case 'refused':
+      return { state: 'refused', diagnostics: event.diagnostics };
+    case 'denied':
+      return { state: 'denied', reason: event.reason };
+  }
+}
+
+/** The record of one run. Whatever becomes of the disk, it never stands in the way of the run. */
+interface RunKeeper {
+  /** Resolves when the record is on disk, or cannot be. */
+  readonly begin: (event: StartedEvent) => Promise<void>;
+  readonly output: (stream: StreamName, data: Uint8Array) => void;
+  readonly closeLog: () => Promise<void>;
+  /** @returns what could not be written, for the person who runs it */
+  readonly end: (facts: Partial<RunRecord>, notices: readonly NoticeEvent[]) => Promise<NoticeEvent[]>;
+  /** What can wait until the run is over. */
+  readonly tidy: () => Promise<void>;
+}
+
+function keepRecord(input: RecordInput): RunKeeper {
+  const { document, stateFolder } = input;
+  let record: RunRecord = {
+    id: input.runId,
+    correlationId: input.correlationId,
+    runbook: document.runbook.name,
+    document: document.realPath,
+    digest: document.digest,
+    state: 'starting',
+    exitCode: null,
+    startedAt: input.now().toISOString(),
+    outputLimitBytes: input.outputBytes,
+    runner: thisRunner(),
+  };
+  let problem: unknown;
+  let log: RunLog | undefined;
+  let startedAt = 0;
+  const unwritten = new Set<string>();
+  const opened = openRecord(stateFolder, record).catch((error: unknown) => {
+    problem = error;
+    return undefined;
+  });
+  const settled = opened.then((open) => open && settleLost(stateFolder)).catch(() => undefined);
+  let writing: Promise<unknown> = opened;
+  let released: Promise<void> | undefined;
+
+  return {
+    async begin({ time, plan }) {
+      const open = await opened;
+      if (!open) return;
+      startedAt = performance.now();
+      log = openLog(open.folder, input.outputBytes, () => performance.now() - startedAt);
+      record = {
+        ...record,
+        state: 'running',
+        startedAt: time.toISOString(),
+        principal: input.principal(),
+        sandbox: plan.sandbox,
+      };
+      // Besides the start of the process; if it fails, the end will tell.
+      writing = open.write(record).catch(() => undefined);
+    },
+    output: (stream, data) => log?.add(stream, data),
+    async closeLog() {
+      if (!log) return;
+      const { counts, problem: logProblem } = await log.close();
+      record = { ...record, output: counts };
+      if (logProblem === undefined) return;
+      problem = logProblem;
+      unwritten.add('output');
+    },
+    async end(facts, notices) {
+      const open = await opened;
+      if (!open) return [noRecord(input, problem)];
+      await writing;
+      if (notices.some(({ code }) => code === 'history/lost')) unwritten.add('history');
+      record = {
+        ...record,
+        principal: input.principal(),
+        finishedAt: input.now().toISOString(),
+        ...facts,
+        ...(unwritten.size > 0 && { unwritten: [...unwritten] }),
+      };
+      try {
+        await open.write(record).catch((error: unknown) => {
+          problem = error;
+          const { outputs, ...rest } = record;
+          if (!outputs) throw error;
+          unwritten.add('outputs');
+          return open.write({ ...rest, unwritten: [...unwritten] });
+        });
+        released = open.release();
+      } catch {
+        // The lease stays: whoever comes next finds a run that says it goes on, and nobody who runs it.
+        unwritten.add('end');
+      }
+      unwritten.delete('history');
+      return unwritten.size === 0 ? [] : [incompleteRecord(input, record, unwritten, problem)];
+    },
+    async tidy() {
+      await Promise.all([settled, released]);
+      if (!(await opened)) return;
+      const now = input.now();
+      try {
+        if (await isRetentionDue(stateFolder, now)) await removeOldRecords(stateFolder, input.retention, now);
+      } catch {
+        // The next run tries again.
+      }
+    },
+  };
+}
+
+function noRecord({ stateFolder }: RecordInput, problem: unknown): NoticeEvent {
+  const message = `No record of this run could be written to ${stateFolder}: ${reasonOf(problem)}. \`runbook runs\` does not know it; set STATE_DIR to a folder that has room and that you may write to`;
+  return { type: 'notice', severity: 'warning', code: 'record/incomplete', message };
+}
+
+function incompleteRecord(
+  { stateFolder, runId }: RecordInput,
+  { output }: RunRecord,
+  unwritten: ReadonlySet<string>,
+  problem: unknown,
+): NoticeEvent {
+  const kept = ({ keptBytes, totalBytes }: StreamCount): string => `${keptBytes} of ${totalBytes} bytes`;
+  const what: Record<string, string> = {
+    output: `all of its output${output ? ` (stdout: ${kept(output.stdout)}, stderr: ${kept(output.stderr)})` : ''}`,
+    outputs: 'what the script wrote to RUNBOOK_OUTPUT',
+    end: 'how it ended',
+  };
+  const parts = [...unwritten].map((part) => what[part] ?? part).join(' and ');
+  const message = `The record of this run in ${runFolder(stateFolder, runId)} does not have ${parts}: ${reasonOf(problem)}`;
+  return { type: 'notice', severity: 'warning', code: 'record/incomplete', message };
+}
+
+function reasonOf(error: unknown): string {
+  const reasons: Record<string, string> = {
+    EACCES: 'this user may not write there',
+    EPERM: 'this user may not write there',
+    EROFS: 'the file system is read-only',
+    ENOSPC: 'the disk is full',
+    EDQUOT: 'the disk quota is used up',
+    ENOTDIR: 'a file stands where a folder should be',
+  };
+  return reasons[systemCode(error) ?? ''] ?? messageOf(error);
+}
+
+/** @returns what the runner should know of where the entry went */
+async function writeEntry(
+  input: RecordInput,
+  started: StartedEvent | undefined,
+  event: FinishedEvent | RefusedEvent | DeniedEvent,
+  kept: KeptStreams,
+): Promise<NoticeEvent[]> {
+  if (event.type === 'denied') {
+    if (await isDeniedAlready(input)) return [];
+    return write(input, entryOf(input, { exitCode: 403, error: denial(event) }));
+  }
+  // Nothing has run, or nothing was to be written.
+  if (event.type === 'refused' || event.outcome === 'dry_run' || !started || !input.keepHistory) return [];
+  return write(input, runEntry(input, started, event, streams(kept, input.historyBytes)));
+}
+
+type KeptStreams = Record<StreamName, { readonly kept: () => Kept }>;
+
 type Streams = Pick<NewHistoryEntry, 'stdout' | 'stderr'>;
 
-function streams(kept: Record<StreamName, { kept: () => Kept }>, limit: number): Streams {
+function streams(kept: KeptStreams, limit: number): Streams {
   return { stdout: boundedText(kept.stdout.kept(), limit), stderr: boundedText(kept.stderr.kept(), limit) };
 }
 
@@ -82,7 +298,7 @@ function entryOf(
   return {
     time: input.now(),
     runId: input.runId,
-    subject: input.subject(),
+    subject: input.principal().subject,
     digest: input.document.digest,
     ...facts,
   };
@@ -90,22 +306,30 @@ function entryOf(
 
 function runEntry(
   input: RecordInput,
-  started: StartedEvent | undefined,
+  started: StartedEvent,
   event: FinishedEvent,
   output: Streams,
 ): NewHistoryEntry {
-  const seconds = event.durationMs / 1000;
-  const remarks = [
-    ...(event.outcome === 'timed_out' ? [`timed out after ${formatDuration(seconds)}`] : []),
-    ...(event.outcome === 'cancelled' ? ['cancelled'] : []),
-    ...(started?.plan.sandbox === 'none' ? ['sandbox: none'] : []),
-  ];
+  const remark = remarkOf(event, started);
   return entryOf(input, {
     exitCode: event.exitCode ?? 0,
-    durationSeconds: seconds,
-    ...(remarks.length > 0 && { remark: remarks.join(', ') }),
+    durationSeconds: event.durationMs / 1000,
+    ...(remark !== undefined && { remark }),
     ...output,
   });
+}
+
+/** What the exit code alone does not say. */
+function remarkOf(
+  { outcome, durationMs }: FinishedEvent,
+  started: StartedEvent | undefined,
+): string | undefined {
+  const remarks = [
+    ...(outcome === 'timed_out' ? [`timed out after ${formatDuration(durationMs / 1000)}`] : []),
+    ...(outcome === 'cancelled' ? ['cancelled'] : []),
+    ...(started?.plan.sandbox === 'none' ? ['sandbox: none'] : []),
+  ];
+  return remarks.length > 0 ? remarks.join(', ') : undefined;
 }
 
 function denial({ subject, reason }: DeniedEvent): string {
@@ -121,7 +345,6 @@ async function isDeniedAlready({ document, stateFolder, now }: RecordInput): Pro
   return entries.some(({ exitCode, time }) => exitCode === 403 && Date.parse(time) > since);
 }
 
-/** @returns what the runner should know of where the entry went */
 async function write(input: RecordInput, entry: NewHistoryEntry): Promise<NoticeEvent[]> {
   const { document } = input;
   const notice = (severity: NoticeEvent['severity'], code: string, message: string): NoticeEvent[] => {
