@@ -60,8 +60,6 @@ function mountArguments(mount: Mount, { emptyFile, memoryBytes }: SandboxPlan): 
       return ['--perms', '1777', ...size, '--tmpfs', path];
     case 'devices':
       return ['--dev', path, '--perms', '1777', ...size, '--tmpfs', `${path}/shm`];
-    case 'link':
-      return ['--symlink', mount.to, path];
     case 'shown':
       return [bindOption(mount.from, mount.writable), mount.from, path];
   }

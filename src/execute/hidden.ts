@@ -19,8 +19,14 @@ export type Mount =
   | { readonly kind: 'fresh'; readonly path: string }
   /** The devices that every program expects, and shared memory. */
   | { readonly kind: 'devices'; readonly path: string }
-  | { readonly kind: 'shown'; readonly path: string; readonly from: string; readonly writable: boolean }
-  | { readonly kind: 'link'; readonly path: string; readonly to: string };
+  | { readonly kind: 'shown'; readonly path: string; readonly from: string; readonly writable: boolean };
+
+/** What the file system of a script looks like. */
+export interface View {
+  readonly mounts: readonly Mount[];
+  /** To be made in the private home. */
+  readonly links: readonly { readonly path: string; readonly to: string }[];
+}
 
 export interface HidingInput {
   /** The homes of the runner's user; the first is what `~` means. */
@@ -54,7 +60,7 @@ const TEMPORARY_FOLDERS = ['/tmp', '/var/tmp'];
  *
  * @throws Error where something is declared that cannot be given
  */
-export function planMounts(input: HidingInput): Mount[] {
+export function planView(input: HidingInput): View {
   const isOpenable = openable();
   const { points } = hostMounts();
   const real = (files: readonly string[]): string[] => {
@@ -79,16 +85,16 @@ export function planMounts(input: HidingInput): Mount[] {
     !covered.some((folder) => isInside(folder, file)) || shown.some(({ from }) => isInside(from, file));
   const sockets = boundSockets().filter((file) => isSeen(file) && isOpenable(file));
   const masks = [...hidden, ...sockets, ...secrets];
-  return ordered([
+  const mounts = ordered([
     ...[...hidden, ...sockets].map(hiddenMount),
     ...fresh.map((file): Mount => ({ kind: 'fresh', path: file })),
     { kind: 'devices', path: '/dev' },
     ...shown,
     ...shown.flatMap((mount) => masks.flatMap((mask) => maskIn(mount, mask))),
     ...input.ownFolders.map((folder) => shownMount(folder, folder, true)),
-    ...toolchainLinks(programs, input),
     ...secrets.map(hiddenMount),
   ]);
+  return { mounts, links: toolchainLinks(programs, input) };
 }
 
 type Shown = Extract<Mount, { readonly kind: 'shown' }>;
@@ -225,13 +231,13 @@ function maskIn({ path: at, from }: Shown, mask: string): Mount[] {
 function toolchainLinks(
   programs: readonly Shown[],
   { homes, privateHome, read, write }: HidingInput,
-): Mount[] {
+): View['links'] {
   const home = realOf(homes[0]) ?? homes[0];
   return programs.flatMap(({ path: file }) => {
     const relative = path.relative(home, file);
     const isDeclared = [...read, ...write].some((entry) => entry.startsWith(`~/${relative}`));
     if (!isKnownToolchain(relative) || isDeclared) return [];
-    return [{ kind: 'link', path: path.join(privateHome, relative), to: file }];
+    return [{ path: path.join(privateHome, relative), to: file }];
   });
 }
 
@@ -253,7 +259,7 @@ function ordered(mounts: readonly Mount[]): Mount[] {
 
 /** Whether a mount makes a difference below another; outside of all the host is seen, read-only. */
 function changes(mount: Mount, around: Mount | undefined): boolean {
-  if (mount.kind === 'fresh' || mount.kind === 'link' || mount.kind === 'devices') return true;
+  if (mount.kind === 'fresh' || mount.kind === 'devices') return true;
   if (around && around.kind !== 'shown') return mount.kind === 'shown';
   if (mount.kind !== 'shown') return true;
   const from = around ? movedTo(around.from, around.path, mount.path) : mount.path;

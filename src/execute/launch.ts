@@ -5,6 +5,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  statfsSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -33,8 +34,10 @@ export interface Launched {
   readonly child: ChildProcess;
   /** Whether the script itself was reached; a sandbox may fail before. */
   readonly hasStarted: () => boolean;
-  /** What all its processes have in memory together; 0 where they cannot be told from others. */
+  /** What all its processes have in memory together, with what lies in temporary folders; only of a sandbox. */
   readonly memoryBytes: () => number;
+  /** How many processes there are, roughly as long as there are few; only of a sandbox. */
+  readonly processes: () => number;
   /** Sends a signal to the script and what it started, save what has left its process group. */
   readonly signal: (signal: NodeJS.Signals) => void;
   /** Kills everything that can be reached, at once; resolves when it is gone. */
@@ -69,6 +72,7 @@ function launchAlone(
     child,
     hasStarted: () => true,
     memoryBytes: () => 0,
+    processes: () => 0,
     signal,
     killAll: () => {
       signal('SIGKILL');
@@ -76,6 +80,9 @@ function launchAlone(
     },
   };
 }
+
+/** How many processes a script may have. The limit that is set inside does not bind root, whose are counted. */
+export const PROCESS_LIMIT = 512;
 
 /**
  * The first thing inside: it says that it is there, waits to be let go, and ends without that; so nothing runs
@@ -85,10 +92,11 @@ const GATE = [
   'echo ready >&5',
   'read -r go <&6 || exit 125',
   'exec 5>&- 6<&-',
-  'ulimit -c 0',
-  'ulimit -n 4096',
+  'ulimit -c 0 2>/dev/null',
+  // Fails where the limit is lower already.
+  'ulimit -n 4096 2>/dev/null',
   // dash calls the number of processes -p, bash and others -u.
-  'ulimit -u 512 2>/dev/null || ulimit -p 512 2>/dev/null',
+  `ulimit -u ${PROCESS_LIMIT} 2>/dev/null || ulimit -p ${PROCESS_LIMIT} 2>/dev/null`,
   'exec "$@"',
 ].join('; ');
 
@@ -149,10 +157,18 @@ function watchSandbox(child: ChildProcess): Launched {
   ];
   let init: Init | undefined;
   let isReady = false;
+  let isStopped = false;
   let said = '';
+  const tasksBefore = tasksOfHost();
   const letGo = (): void => {
-    if (init && isReady && !go.writableEnded) go.end('go\n');
+    if (init && isReady && !isStopped && !go.writableEnded) go.end('go\n');
   };
+  const killAll = async (): Promise<void> => {
+    isStopped = true;
+    if (init) await killInit(init);
+    else child.kill('SIGKILL');
+  };
+  const members = (): string[] => membersOf(/"pid-namespace": (\d+)/.exec(said)?.[1]);
   status.on('data', (chunk: Uint8Array) => {
     said += String(chunk);
     const pid = Number(/"child-pid": (\d+)/.exec(said)?.[1]);
@@ -167,32 +183,68 @@ function watchSandbox(child: ChildProcess): Launched {
   for (const stream of [status, ready, go]) stream.on('error', () => undefined);
   return {
     child,
-    hasStarted: () => isReady,
-    memoryBytes: () => memoryOf(/"pid-namespace": (\d+)/.exec(said)?.[1]),
+    hasStarted: () => go.writableEnded,
+    memoryBytes: () =>
+      sum(members().map(residentBytes)) + sum(TEMPORARY_FOLDERS.map((at) => bytesIn(init, at))),
+    // Counting ours one by one costs as much as there are processes on this host, and is rarely needed.
+    processes: () => (tasksOfHost() - tasksBefore > PROCESS_LIMIT ? members().length : 0),
     // The script is in the group of that process; a signal to bwrap itself would end all without their handlers.
-    signal: (name) => signalGroup(init?.pid, name),
-    killAll: async () => {
-      if (init) await killInit(init);
-      else child.kill('SIGKILL');
+    signal: (name) => {
+      if (go.writableEnded) signalGroup(init?.pid, name);
+      else void killAll();
     },
+    killAll,
   };
+}
+
+/** Processes and threads of the whole host. @see man 5 proc, /proc/loadavg */
+function tasksOfHost(): number {
+  try {
+    return Number(/\/(\d+) /.exec(readFileSync('/proc/loadavg', 'latin1'))?.[1] ?? 0);
+  } catch {
+    return 0;
+  }
+}
+
+/** The processes of a process namespace, by their ids here. */
+function membersOf(namespace: string | undefined): string[] {
+  if (namespace === undefined) return [];
+  return readdirSync('/proc').filter((pid) => {
+    if (!/^\d+$/.test(pid)) return false;
+    try {
+      return readlinkSync(`/proc/${pid}/ns/pid`) === `pid:[${namespace}]`;
+    } catch {
+      // It ended meanwhile, or is not ours to look at.
+      return false;
+    }
+  });
 }
 
 const PAGE_BYTES = 4096;
 
-/** Sums the resident memory of all processes of a process namespace. */
-function memoryOf(namespace: string | undefined): number {
-  let bytes = 0;
-  for (const pid of namespace === undefined ? [] : readdirSync('/proc')) {
-    if (!/^\d+$/.test(pid)) continue;
-    try {
-      if (readlinkSync(`/proc/${pid}/ns/pid`) !== `pid:[${namespace}]`) continue;
-      bytes += Number(readFileSync(`/proc/${pid}/statm`, 'latin1').split(' ')[1]) * PAGE_BYTES;
-    } catch {
-      // It ended meanwhile, or is not ours to look at.
-    }
+function residentBytes(pid: string): number {
+  try {
+    return Number(readFileSync(`/proc/${pid}/statm`, 'latin1').split(' ')[1]) * PAGE_BYTES;
+  } catch {
+    return 0;
   }
-  return bytes;
+}
+
+const TEMPORARY_FOLDERS = ['/tmp', '/var/tmp', '/dev/shm'];
+const IN_MEMORY = 0x01021994;
+
+function bytesIn(init: Init | undefined, folder: string): number {
+  if (!init) return 0;
+  try {
+    const { type, bsize, blocks, bfree } = statfsSync(`/proc/${init.pid}/root${folder}`);
+    return type === IN_MEMORY ? (blocks - bfree) * bsize : 0;
+  } catch {
+    return 0;
+  }
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
 }
 
 /** With its first process a process namespace dies whole, whatever became of the others' groups and sessions. */

@@ -3,7 +3,7 @@ import os from 'node:os';
 import type { Readable } from 'node:stream';
 import { monotonicMs } from '../clock.ts';
 import type { OutputEvent, StreamName } from './events.ts';
-import { launch, type Launched, type LaunchOptions } from './launch.ts';
+import { launch, PROCESS_LIMIT, type Launched, type LaunchOptions } from './launch.ts';
 import { closeWriters, openPipes, type Pipe } from './pipes.ts';
 
 export interface ProcessOptions extends LaunchOptions {
@@ -21,7 +21,7 @@ export interface ProcessOptions extends LaunchOptions {
 export interface ProcessResult {
   /** The script's own code, or 128 and the number of the signal that ended it. */
   readonly exitCode: number;
-  readonly ending: 'exited' | 'timed_out' | 'cancelled' | 'out_of_memory';
+  readonly ending: 'exited' | 'timed_out' | 'cancelled' | 'out_of_memory' | 'too_many_processes';
   readonly durationMs: number;
   /** Whether something that outlived the script held its output open, and was cut off. */
   readonly wasHeldOpen: boolean;
@@ -37,30 +37,39 @@ const MAX_QUEUED_BYTES = 1024 * 1024;
 const MAX_DRAIN_WAIT_MS = 2000;
 const MAX_DRAIN_BYTES = 1024 * 1024;
 
+/** The sandbox ended before the script was reached; nothing of it has run. */
+export class NotReached extends Error {}
+
 /**
  * Runs a script in a session of its own and yields its output as it comes. Whatever happens to the consumer,
  * the script's process group is gone and its output is closed when this ends.
  *
- * @throws the system's error where the process cannot be started
+ * @throws NotReached, or the system's error where the process cannot be started
  */
 export async function* runProcess(options: ProcessOptions): AsyncGenerator<OutputEvent, ProcessResult> {
   const pipes = await openPipes(options.folder, ['stdout', 'stderr']);
-  const started = monotonicMs();
-  const queue = outputQueue([
-    ['stdout', pipes[0].reader],
-    ['stderr', pipes[1].reader],
-  ]);
+  const started = performance.now();
+  let hasStarted = (): boolean => false;
+  const queue = outputQueue(
+    [
+      ['stdout', pipes[0].reader],
+      ['stderr', pipes[1].reader],
+    ],
+    () => hasStarted(),
+  );
   const launched = launchOnto(pipes, options, queue.close);
+  ({ hasStarted } = launched);
   const stop = stopper(launched, options);
   const exit = exitOf(launched).then((ended) => {
     // From here on nothing changes how it ended: neither a late signal nor a consumer that takes its time.
     stop.dispose();
-    return { ...ended, ending: stop.ending(), durationMs: monotonicMs() - started };
+    return { ...ended, ending: stop.ending(), durationMs: performance.now() - started };
   });
   exit.then(queue.drain, queue.close);
   try {
     yield* queue.events();
     const { code, signal, ending, durationMs } = await exit;
+    if (!hasStarted() && ending === 'exited') throw notReached(queue.before(), code ?? signal);
     const exitCode = code ?? 128 + (signal ? os.constants.signals[signal] : 0);
     return { exitCode, ending, durationMs, wasHeldOpen: queue.wasHeldOpen() };
   } finally {
@@ -70,6 +79,15 @@ export async function* runProcess(options: ProcessOptions): AsyncGenerator<Outpu
     await exit.catch(() => undefined);
     stop.dispose();
   }
+}
+
+function notReached(said: string, how: number | NodeJS.Signals | null): NotReached {
+  const reason = said.trim().split('\n').at(-1) || `it ended with ${how}`;
+  return new NotReached(
+    reason.includes('Argument list too long')
+      ? 'the variables are too large together for this system; pass a file as an input instead'
+      : `the sandbox failed before the script was reached: ${reason}`,
+  );
 }
 
 function launchOnto(pipes: readonly [Pipe, Pipe], options: ProcessOptions, close: () => void): Launched {
@@ -113,14 +131,10 @@ function listDescriptors(): string[] {
 
 function exitOf({
   child,
-  hasStarted,
-}: Launched): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+}: Launched): Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }> {
   return new Promise((resolve, reject) => {
     child.once('error', reject);
-    child.once('exit', (code, signal) => {
-      if (hasStarted()) resolve({ code, signal });
-      else reject(new Error(`the sandbox ended with ${code ?? signal} before the script was reached`));
-    });
+    child.once('exit', (code, signal) => resolve({ code, signal }));
   });
 }
 
@@ -155,8 +169,8 @@ function stopper(
     if (ending === 'exited') ending = 'cancelled';
     step(['SIGKILL'], []);
   };
-  const memory = watchMemory(launched, options.memoryBytes, () => {
-    if (ending === 'exited') ending = 'out_of_memory';
+  const watch = watchLimits(launched, options.memoryBytes, (exceeded) => {
+    if (ending === 'exited') ending = exceeded;
     step(['SIGKILL'], []);
   });
   if (options.cancel.aborted) cancel();
@@ -167,24 +181,27 @@ function stopper(
     ending: () => ending,
     dispose: () => {
       clearTimeout(timer);
-      clearInterval(memory);
+      clearInterval(watch);
       options.cancel.removeEventListener('abort', cancel);
       options.kill.removeEventListener('abort', kill);
     },
   };
 }
 
-const MEMORY_POLL_MS = 200;
+const POLL_MS = 100;
 
-function watchMemory(
-  { memoryBytes }: Launched,
-  limit: number | undefined,
-  onExceeded: () => void,
+/** What the system does not limit by itself: memory, and the number of root's processes. */
+function watchLimits(
+  { memoryBytes, processes }: Launched,
+  memoryLimit: number | undefined,
+  onExceeded: (what: 'out_of_memory' | 'too_many_processes') => void,
 ): NodeJS.Timeout | undefined {
-  if (limit === undefined) return undefined;
+  const isRoot = process.getuid?.() === 0;
+  if (memoryLimit === undefined && !isRoot) return undefined;
   return setInterval(() => {
-    if (memoryBytes() > limit) onExceeded();
-  }, MEMORY_POLL_MS);
+    if (memoryLimit !== undefined && memoryBytes() > memoryLimit) onExceeded('out_of_memory');
+    else if (isRoot && processes() > PROCESS_LIMIT) onExceeded('too_many_processes');
+  }, POLL_MS);
 }
 
 /** The longest that a timer takes; a longer one would fire at once. */
@@ -196,15 +213,21 @@ interface OutputQueue {
   readonly drain: () => void;
   readonly close: () => void;
   readonly wasHeldOpen: () => boolean;
+  /** What was said before the script was reached, by a sandbox that failed. */
+  readonly before: () => string;
 }
 
 /** Merges the two streams in order of arrival, and stops reading while the consumer is behind. */
-function outputQueue(streams: readonly (readonly [StreamName, Readable])[]): OutputQueue {
+function outputQueue(
+  streams: readonly (readonly [StreamName, Readable])[],
+  hasStarted: () => boolean,
+): OutputQueue {
   const queued: OutputEvent[] = [];
   let queuedBytes = 0;
   let open = streams.length;
   let draining = false;
   let wasHeldOpen = false;
+  let before = '';
   let waitLeftMs = MAX_DRAIN_WAIT_MS;
   let wake = (): void => undefined;
   const close = (): void => {
@@ -218,6 +241,10 @@ function outputQueue(streams: readonly (readonly [StreamName, Readable])[]): Out
     let offset = 0;
     let drainedBytes = 0;
     reader.on('data', (data: Uint8Array) => {
+      if (!hasStarted()) {
+        before += String(data);
+        return;
+      }
       if (draining && (drainedBytes += data.length) > MAX_DRAIN_BYTES) cutOff();
       queued.push({ type: 'output', stream, data, offset });
       offset += data.length;
@@ -258,5 +285,6 @@ function outputQueue(streams: readonly (readonly [StreamName, Readable])[]): Out
     },
     close,
     wasHeldOpen: () => wasHeldOpen,
+    before: () => before,
   };
 }

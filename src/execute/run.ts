@@ -6,8 +6,9 @@ import { buildEnvironment } from './environment.ts';
 import type { FinishedEvent, NoticeEvent, OutputEvent, Plan, RefusedEvent, StartedEvent } from './events.ts';
 import { collectOutputs } from './outputs.ts';
 import { takeSoleRun } from './overlap.ts';
+import { PROCESS_LIMIT } from './launch.ts';
 import { sandboxed, type Sandbox } from './sandbox.ts';
-import { runProcess, type ProcessOptions, type ProcessResult } from './process.ts';
+import { NotReached, runProcess, type ProcessOptions, type ProcessResult } from './process.ts';
 import { readResults } from './results.ts';
 import type { GivenValue } from './values.ts';
 import { makeWorkspace, workspaceParent, type Workspace } from './workspace.ts';
@@ -83,9 +84,10 @@ async function* runInWorkspace(input: RunInput): Running {
   });
   try {
     yield startedEvent(input, workspace.directory);
-    const process = yield* runProcess(processOptions(input, workspace));
+    const process = yield* reachScript(input, workspace);
     if (process.wasHeldOpen) yield HELD_OPEN;
     if (process.ending === 'out_of_memory') yield outOfMemory(runbook.execution.memoryBytes ?? 0);
+    if (process.ending === 'too_many_processes') yield TOO_MANY_PROCESSES;
     if (process.exitCode === 0 && process.ending === 'exited') {
       const outputs = runbook.outputs.map((output) => output.path);
       yield* await collectOutputs(outputs, workspace.directory, folder);
@@ -96,6 +98,20 @@ async function* runInWorkspace(input: RunInput): Running {
   } finally {
     // What cannot be removed now is a leftover for the next run; the script has run all the same.
     await workspace.remove().catch(() => undefined);
+  }
+}
+
+/** The host may have changed since the sandbox was planned or probed; nothing has run, so it is tried once more. */
+async function* reachScript(
+  input: RunInput,
+  workspace: Workspace,
+): AsyncGenerator<OutputEvent, ProcessResult> {
+  try {
+    return yield* runProcess(processOptions(input, workspace));
+  } catch (error) {
+    if (!(error instanceof NotReached)) throw error;
+    await input.sandbox.bubblewrap?.forget();
+    return yield* runProcess(processOptions(input, workspace));
   }
 }
 
@@ -159,6 +175,7 @@ function finished(
   const byEnding = {
     exited: { outcome: exitCode === 0 ? 'succeeded' : 'failed', exitCode },
     out_of_memory: { outcome: 'failed', exitCode },
+    too_many_processes: { outcome: 'failed', exitCode },
     timed_out: { outcome: 'timed_out', exitCode: EXIT_TIMED_OUT },
     cancelled: { outcome: 'cancelled', exitCode: exitCodeOfCancel(cancel.reason) },
   } as const;
@@ -187,6 +204,13 @@ const HELD_OPEN: NoticeEvent = {
   code: 'run/held-open',
   message:
     'Something that the script left running held its output open; it was waited for, and then cut off. Redirect the output of background processes, or `wait` for them',
+};
+
+const TOO_MANY_PROCESSES: NoticeEvent = {
+  type: 'notice',
+  severity: 'warning',
+  code: 'run/too-many-processes',
+  message: `The script was ended: it had more than ${PROCESS_LIMIT} processes`,
 };
 
 const OVERLAPPING =

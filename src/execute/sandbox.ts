@@ -1,9 +1,10 @@
+import { existsSync, mkdirSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { ExecutionPolicy } from '../runbook/model.ts';
 import { bubblewrapArguments, type SandboxForm } from './bubblewrap.ts';
 import type { NoticeEvent, SandboxLevel } from './events.ts';
-import { planMounts } from './hidden.ts';
+import { planView } from './hidden.ts';
 import type { LaunchOptions } from './launch.ts';
 import { probeBubblewrap, type Probe } from './probe.ts';
 import { systemCallFilter } from './seccomp.ts';
@@ -91,7 +92,7 @@ export function sandboxed(input: SandboxInput, workspace: Workspace): Pick<Launc
   if (!sandbox.bubblewrap) return {};
   const { read, write, network, memoryBytes } = execution;
   const { program, form } = sandbox.bubblewrap;
-  const mounts = planMounts({
+  const { mounts, links } = planView({
     ...input,
     homes: ownHomes(),
     read,
@@ -101,6 +102,7 @@ export function sandboxed(input: SandboxInput, workspace: Workspace): Pick<Launc
     ownFolders: [workspace.directory, workspace.home, workspace.temporary],
     workspaceParent: path.dirname(workspace.root),
   });
+  for (const { path: link, to } of links) placeLink(link, to);
   return {
     bubblewrap: {
       program,
@@ -116,6 +118,12 @@ export function sandboxed(input: SandboxInput, workspace: Workspace): Pick<Launc
       filter: systemCallFilter(network),
     },
   };
+}
+
+/** One that is there was placed by a first try. */
+function placeLink(link: string, to: string): void {
+  mkdirSync(path.dirname(link), { recursive: true, mode: 0o700 });
+  if (!existsSync(link)) symlinkSync(to, link);
 }
 
 /** HOME comes first; what changed it (cron, sudo) has not moved the files in the other. */
