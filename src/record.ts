@@ -13,9 +13,18 @@ import { formatEntry, type NewHistoryEntry } from './runbook/history.ts';
 import { formatDuration } from './runbook/units.ts';
 import type { RunbookDocument } from './store/document.ts';
 import { firstLine, wholeHistory, writeHistory, type HistoryTarget } from './store/history.ts';
-import { openLog, type RunLog, type StreamCount } from './store/run-log.ts';
-import { isRetentionDue, removeOldRecords, type RetentionLimits } from './store/run-retention.ts';
-import { openRecord, runFolder, settleLost, thisRunner, type RunRecord } from './store/runs.ts';
+import type { StreamCount } from './store/run-frames.ts';
+import { openLog, type RunLog } from './store/run-log.ts';
+import {
+  isRetentionDue,
+  openRecord,
+  removeOldRecords,
+  runFolder,
+  settleLost,
+  thisRunner,
+  type RetentionLimits,
+  type RunRecord,
+} from './store/runs.ts';
 
 export interface RecordInput {
   readonly document: RunbookDocument;

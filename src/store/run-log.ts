@@ -1,17 +1,19 @@
-import { isUtf8 } from 'node:buffer';
-import { open, readdir, unlink, type FileHandle } from 'node:fs/promises';
+import { open, unlink, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
-import { systemCode } from '../errors.ts';
 import type { StreamName } from '../execute/events.ts';
-import { incompleteEnd, isContinuation } from '../runbook/utf8.ts';
-
-/** How much a stream had, and how much of it was kept. */
-export interface StreamCount {
-  readonly totalBytes: number;
-  readonly keptBytes: number;
-}
-
-export type StreamCounts = Readonly<Record<StreamName, StreamCount>>;
+import { incompleteEnd } from '../runbook/utf8.ts';
+import {
+  countKept,
+  frameLine,
+  fromCharacter,
+  joinTails,
+  LOG,
+  NOTHING,
+  segmentName,
+  STREAMS,
+  type StreamCount,
+  type StreamCounts,
+} from './run-frames.ts';
 
 export interface RunLog {
   /** Takes output as it comes, and never waits for the disk. */
@@ -23,9 +25,6 @@ export interface RunLog {
    */
   readonly close: () => Promise<{ readonly counts: StreamCounts; readonly problem?: unknown }>;
 }
-
-const STREAMS = ['stdout', 'stderr'] as const;
-const LOG = 'output.ndjson';
 
 /** So much of a stream stands in one frame at most. */
 const FRAME_BYTES = 64 * 1024;
@@ -189,7 +188,7 @@ export function openLog(folder: string, limitBytes: number, elapsedMs: () => num
     const received = { stdout: streams.stdout.receivedBytes, stderr: streams.stderr.receivedBytes };
     const isWhole = STREAMS.every((name) => streams[name].framedTo === received[name]);
     if (isWhole && !problem && STREAMS.every((name) => streams[name].headEnd === undefined)) {
-      return { counts: { stdout: count(received.stdout), stderr: count(received.stderr) } };
+      return { counts: { stdout: whole(received.stdout), stderr: whole(received.stderr) } };
     }
     const counts = await joinTails(folder, limitBytes, received).catch((error: unknown) => {
       fail(error);
@@ -214,10 +213,8 @@ function newStream(name: StreamName): Stream {
   };
 }
 
-const NOTHING = new Uint8Array();
-
-function count(totalBytes: number, keptBytes = totalBytes): StreamCount {
-  return { totalBytes, keptBytes };
+function whole(bytes: number): StreamCount {
+  return { totalBytes: bytes, keptBytes: bytes };
 }
 
 /** Small pieces are copied together; a large one is held as it is, if it is most of the buffer that it is in. */
@@ -239,21 +236,6 @@ function append(blocks: Block[], stream: StreamName, offset: number, bytes: Uint
   blocks.push({ stream, offset, atMs, bytes: room, length });
 }
 
-/** One line of the log. */
-interface Frame {
-  /** Milliseconds since the start. */
-  readonly t: number;
-  readonly s: StreamName;
-  /** The offset in the stream, in bytes. */
-  readonly o: number;
-  /** Text, or … */
-  readonly d?: string;
-  /** … bytes that are none, in base64, or … */
-  readonly b?: string;
-  /** … how many bytes are missing here. */
-  readonly missing?: number;
-}
-
 function framesOf(stream: Stream, block: Block): string {
   let bytes = block.bytes.subarray(0, block.length);
   if (block.offset === stream.framedTo + stream.carry.length) {
@@ -269,7 +251,7 @@ function framesOf(stream: Stream, block: Block): string {
   for (let from = 0; from < end;) {
     const most = bytes.subarray(from, Math.min(end, from + FRAME_BYTES));
     const piece = from + most.length < end ? most.subarray(0, most.length - incompleteEnd(most)) : most;
-    lines += line(block.atMs, stream.name, stream.framedTo, piece);
+    lines += frameLine(block.atMs, stream.name, stream.framedTo, piece);
     stream.framedTo += piece.length;
     from += piece.length;
   }
@@ -278,28 +260,10 @@ function framesOf(stream: Stream, block: Block): string {
 
 /** Nothing follows any more that could make a character of it. */
 function lastFrame(stream: Stream, atMs: number): string {
-  const text = line(atMs, stream.name, stream.framedTo, stream.carry);
+  const text = frameLine(atMs, stream.name, stream.framedTo, stream.carry);
   stream.framedTo += stream.carry.length;
   stream.carry = NOTHING;
   return text;
-}
-
-function line(atMs: number, stream: StreamName, offset: number, bytes: Uint8Array): string {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  const start = `{"t":${Math.round(atMs)},"s":"${stream}","o":${offset}`;
-  if (isUtf8(buffer)) {
-    const text = JSON.stringify(buffer.toString('utf8'));
-    // Text of control characters would take six times the room.
-    if (text.length <= 2 * buffer.length + 2) return `${start},"d":${text}}\n`;
-  }
-  return `${start},"b":"${buffer.toString('base64')}"}\n`;
-}
-
-/** What is from the next character on. */
-function fromCharacter(bytes: Uint8Array): Uint8Array {
-  let from = 0;
-  while (from < 3 && isContinuation(bytes[from])) from++;
-  return bytes.subarray(from);
 }
 
 /** What a full disk took only in part is cut off again. */
@@ -309,284 +273,5 @@ async function writeWhole(handle: FileHandle, text: string, sizeBefore: number):
   } catch (error) {
     await handle.truncate(sizeBefore).catch(() => undefined);
     throw error;
-  }
-}
-
-function segmentName(stream: StreamName, number: number): string {
-  return `${stream}.${number}.ndjson`;
-}
-
-/** The segments of a stream that are there, the oldest first. */
-async function segmentsOf(folder: string, stream: StreamName): Promise<string[]> {
-  const numberOf = (name: string): number =>
-    Number(new RegExp(`^${stream}\\.(\\d+)\\.ndjson$`).exec(name)?.[1] ?? 0);
-  return (await readdir(folder))
-    .filter((name) => numberOf(name) > 0)
-    .toSorted((a, b) => numberOf(a) - numberOf(b));
-}
-
-/**
- * Puts the tails of a run that is over behind the heads in its log, with a marker where bytes are missing. It may
- * be done again, or by two at once: who reads passes over what was read already.
- *
- * @param received how much there was of each stream, where that is known
- */
-export async function joinTails(
-  folder: string,
-  limitBytes: number,
-  received?: Readonly<Record<StreamName, number>>,
-): Promise<StreamCounts> {
-  const seen = { stdout: newReading(), stderr: newReading() };
-  for await (const { frame } of linesOf(path.join(folder, LOG))) take(seen[frame.s], frame);
-  const segments = {
-    stdout: await segmentsOf(folder, 'stdout'),
-    stderr: await segmentsOf(folder, 'stderr'),
-  };
-  const ends = {
-    stdout: received?.stdout ?? (await endOf(folder, segments.stdout, seen.stdout)),
-    stderr: received?.stderr ?? (await endOf(folder, segments.stderr, seen.stderr)),
-  };
-  const more = STREAMS.map((name) => {
-    const from = ends[name] - Math.max(0, limitBytes - (seen[name].headEnd ?? seen[name].expected));
-    return tailLines(folder, segments[name], seen[name], from);
-  });
-  const missingAtEnd = (): string =>
-    STREAMS.map((name) => markerLine(seen[name], name, ends[name], 0)).join('');
-  await appendLines(path.join(folder, LOG), merged(more), missingAtEnd);
-  for (const name of STREAMS) {
-    for (const segment of segments[name]) await unlink(path.join(folder, segment)).catch(() => undefined);
-  }
-  return {
-    stdout: count(ends.stdout, ends.stdout - seen.stdout.missingBytes),
-    stderr: count(ends.stderr, ends.stderr - seen.stderr.missingBytes),
-  };
-}
-
-/** Of a log that cannot be put in order, what a reader would get. */
-async function countKept(
-  folder: string,
-  received: Readonly<Record<StreamName, number>>,
-): Promise<StreamCounts> {
-  const kept = { stdout: 0, stderr: 0 };
-  for await (const { stream, data } of readLog(folder)()) kept[stream] += data.length;
-  return { stdout: count(received.stdout, kept.stdout), stderr: count(received.stderr, kept.stderr) };
-}
-
-/** Where a reader of a stream stands. */
-interface Reading {
-  /** The offset of the next byte. */
-  expected: number;
-  /** Where bytes are missing for the first time. */
-  headEnd: number | undefined;
-  missingBytes: number;
-}
-
-function newReading(): Reading {
-  return { expected: 0, headEnd: undefined, missingBytes: 0 };
-}
-
-/** @returns what a frame has that was not read before: how much is missing first, then bytes */
-function take(reading: Reading, frame: Frame): { missingBytes: number; data: Uint8Array } {
-  const bytes = bytesOf(frame);
-  const start = frame.o + (frame.missing ?? 0);
-  const data = bytes.subarray(Math.min(bytes.length, Math.max(0, reading.expected - frame.o)));
-  const missingBytes = Math.max(0, start - reading.expected);
-  if (missingBytes > 0) {
-    reading.headEnd ??= reading.expected;
-    reading.missingBytes += missingBytes;
-  }
-  reading.expected = Math.max(reading.expected, start + bytes.length);
-  return { missingBytes, data };
-}
-
-function bytesOf(frame: Frame): Uint8Array {
-  if (frame.d !== undefined) return Buffer.from(frame.d);
-  return frame.b === undefined ? NOTHING : Buffer.from(frame.b, 'base64');
-}
-
-async function endOf(folder: string, segments: readonly string[], seen: Reading): Promise<number> {
-  let end = seen.expected;
-  for (const name of segments.slice(-1)) {
-    for await (const { frame } of linesOf(path.join(folder, name)))
-      end = Math.max(end, frame.o + bytesOf(frame).length);
-  }
-  return end;
-}
-
-interface Line {
-  readonly text: string;
-  readonly atMs: number;
-}
-
-/** The lines of a stream's segments from an offset on, or from the next character behind it. */
-async function* tailLines(
-  folder: string,
-  segments: readonly string[],
-  reading: Reading,
-  from: number,
-): AsyncGenerator<Line> {
-  for (const name of segments) {
-    for await (const { text, frame } of linesOf(path.join(folder, name))) {
-      const bytes = bytesOf(frame);
-      const start = Math.max(from, reading.expected);
-      if (frame.o + bytes.length <= start) continue;
-      const unread = bytes.subarray(Math.max(0, start - frame.o));
-      const rest = start > reading.expected && unread.length < bytes.length ? fromCharacter(unread) : unread;
-      if (rest.length === 0) continue;
-      const offset = frame.o + bytes.length - rest.length;
-      const marker = markerLine(reading, frame.s, offset, frame.t);
-      reading.expected = offset + rest.length;
-      yield {
-        atMs: frame.t,
-        text: marker + (rest.length === bytes.length ? `${text}\n` : line(frame.t, frame.s, offset, rest)),
-      };
-    }
-  }
-}
-
-/** Says that everything up to an offset is missing, if it is. */
-function markerLine(reading: Reading, stream: StreamName, offset: number, atMs: number): string {
-  const { expected } = reading;
-  const { missingBytes } = take(reading, { t: atMs, s: stream, o: offset });
-  return missingBytes > 0 ? `{"t":${atMs},"s":"${stream}","o":${expected},"missing":${missingBytes}}\n` : '';
-}
-
-/** Lines of several sources, each in order, in the order of their times. */
-async function* merged(sources: readonly AsyncGenerator<Line>[]): AsyncGenerator<Line> {
-  const next = await Promise.all(sources.map((source) => source.next()));
-  for (;;) {
-    let first: number | undefined;
-    for (const [index, { done, value }] of next.entries()) {
-      if (!done && (first === undefined || value.atMs < (next[first]!.value as Line).atMs)) first = index;
-    }
-    if (first === undefined) return;
-    yield next[first]!.value as Line;
-    next[first] = await sources[first]!.next();
-  }
-}
-
-const WRITE_CHARACTERS = 1024 * 1024;
-
-async function appendLines(file: string, lines: AsyncGenerator<Line>, last: () => string): Promise<void> {
-  let handle: FileHandle | undefined;
-  let pending = '';
-  const flush = async (): Promise<void> => {
-    if (pending === '') return;
-    if (!handle) {
-      handle = await open(file, 'a+', 0o600);
-      // A line that was cut off with its writer must not take the next one with it.
-      if (!(await endsInNewline(handle))) pending = `\n${pending}`;
-    }
-    await handle.writeFile(pending);
-    pending = '';
-  };
-  try {
-    for await (const { text } of lines) {
-      pending += text;
-      if (pending.length > WRITE_CHARACTERS) await flush();
-    }
-    pending += last();
-    await flush();
-  } finally {
-    await handle?.close();
-  }
-}
-
-async function endsInNewline(handle: FileHandle): Promise<boolean> {
-  const { size } = await handle.stat();
-  if (size === 0) return true;
-  const { buffer } = await handle.read(Buffer.alloc(1), 0, 1, size - 1);
-  return buffer[0] === 0x0a;
-}
-
-/** What a reader gets: bytes as the script wrote them, or how many are missing here. */
-export interface LogPiece {
-  readonly stream: StreamName;
-  readonly missingBytes: number;
-  readonly data: Uint8Array;
-}
-
-/** Reads a log, also while it is being written: each call yields what has come since the one before. */
-export function readLog(folder: string): () => AsyncGenerator<LogPiece> {
-  const readings = { stdout: newReading(), stderr: newReading() };
-  const positions = new Map<string, number>();
-  const linesFrom = async function* (name: string): AsyncGenerator<Line & { frame: Frame }> {
-    for await (const { text, frame, end } of linesOf(path.join(folder, name), positions.get(name))) {
-      positions.set(name, end);
-      yield { text, atMs: frame.t, frame };
-    }
-  };
-  return async function* () {
-    const pieces = async function* (lines: AsyncGenerator<Line>): AsyncGenerator<LogPiece> {
-      for await (const { frame } of lines as AsyncGenerator<Line & { frame: Frame }>) {
-        const piece = take(readings[frame.s], frame);
-        if (piece.missingBytes > 0 || piece.data.length > 0) yield { stream: frame.s, ...piece };
-      }
-    };
-    yield* pieces(linesFrom(LOG));
-    const tails = await Promise.all(
-      STREAMS.map(async (stream) => {
-        const names = await segmentsOf(folder, stream);
-        return (async function* () {
-          for (const name of names) yield* linesFrom(name);
-        })();
-      }),
-    );
-    yield* pieces(merged(tails));
-  };
-}
-
-const CHUNK_BYTES = 64 * 1024;
-
-/** The whole lines of a file of frames, each with where it ends; what is no frame is passed over. */
-async function* linesOf(
-  file: string,
-  from = 0,
-): AsyncGenerator<{ readonly text: string; readonly frame: Frame; readonly end: number }> {
-  let handle: FileHandle;
-  try {
-    handle = await open(file, 'r');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return;
-    throw error;
-  }
-  try {
-    const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
-    let position = from;
-    let end = from;
-    let kept: Buffer[] = [];
-    for (;;) {
-      const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
-      if (bytesRead === 0) return;
-      position += bytesRead;
-      const chunk = buffer.subarray(0, bytesRead);
-      let start = 0;
-      for (let at = chunk.indexOf(0x0a); at !== -1; at = chunk.indexOf(0x0a, start)) {
-        const bytes = Buffer.concat([...kept, chunk.subarray(start, at)]);
-        const text = bytes.toString('utf8');
-        end += bytes.length + 1;
-        kept = [];
-        start = at + 1;
-        const frame = frameOf(text);
-        if (frame) yield { text, frame, end };
-      }
-      kept.push(Buffer.from(chunk.subarray(start)));
-    }
-  } finally {
-    await handle.close();
-  }
-}
-
-function frameOf(text: string): Frame | undefined {
-  try {
-    const { t, s, o, d, b, missing } = JSON.parse(text) as Partial<Frame>;
-    const isSound =
-      (s === 'stdout' || s === 'stderr') && Number.isSafeInteger(o) && o! >= 0 && typeof t === 'number';
-    if (!isSound) return undefined;
-    if (typeof d === 'string') return { t, s, o: o!, d };
-    if (typeof b === 'string') return { t, s, o: o!, b };
-    return Number.isSafeInteger(missing) && missing! > 0 ? { t, s, o: o!, missing: missing! } : undefined;
-  } catch {
-    return undefined;
   }
 }
