@@ -2,7 +2,7 @@
 // dynamically, so that a command loads only what it needs (esbuild itself splits only ES modules).
 import { build } from 'esbuild';
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
@@ -62,6 +62,8 @@ try {
     for (const [name] of next) built.add(name);
   }
   const dist = path.join(root, 'dist');
+  // A folder that mkdtemp has made is the maker's alone; whoever else runs the program must get in.
+  chmodSync(aside, 0o777 & ~process.umask());
   rmSync(dist, { recursive: true, force: true });
   renameSync(aside, dist);
 } finally {
