@@ -36,7 +36,7 @@ export async function writeHistory(
   }
   const folder = path.join(stateFolder, 'history');
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const file = path.join(folder, `${keyOf(target.realPath)}.md`);
+  const file = path.join(folder, `${keyOf(target)}.md`);
   const handle = await open(
     file,
     constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW,
@@ -118,9 +118,12 @@ function reasonOf(error: unknown): string {
   return reasons[systemCode(error) ?? ''] ?? messageOf(error);
 }
 
-/** Entries of a document wait under a name made of its real path. */
-function keyOf(realPath: string): string {
-  return sha256Hex(realPath).slice(0, 32);
+/**
+ * Entries of a document wait under a name made of its real path and its heading: a document that takes another's
+ * place does not take over its record.
+ */
+function keyOf({ realPath, heading }: Pick<HistoryTarget, 'realPath' | 'heading'>): string {
+  return sha256Hex(`${realPath}\n${heading}`).slice(0, 32);
 }
 
 /**
@@ -129,13 +132,12 @@ function keyOf(realPath: string): string {
  * @throws RunbookError where the document cannot be read
  */
 export async function wholeHistory(
-  document: Pick<RunbookDocument, 'path' | 'realPath' | 'historyStart'>,
+  document: Pick<RunbookDocument, 'path' | 'realPath' | 'historyStart' | 'text'>,
   stateFolder: string,
 ): Promise<HistoryEntry[]> {
   const entries = await readHistory(document);
-  const waiting = (
-    await Promise.all((await waitingFiles(document.realPath, stateFolder)).map(readEntries))
-  ).flat();
+  const known = { realPath: document.realPath, heading: firstLine(document.text) };
+  const waiting = (await Promise.all((await waitingFiles(known, stateFolder)).map(readEntries))).flat();
   if (waiting.length === 0) return entries;
   return [...entries, ...waiting].toSorted((a, b) => a.time.localeCompare(b.time));
 }
@@ -148,11 +150,14 @@ async function readEntries(file: string): Promise<HistoryEntry[]> {
   return entries;
 }
 
-async function waitingFiles(realPath: string, stateFolder: string): Promise<string[]> {
+async function waitingFiles(
+  target: Pick<HistoryTarget, 'realPath' | 'heading'>,
+  stateFolder: string,
+): Promise<string[]> {
   const folder = path.join(stateFolder, 'history');
   const names = await readdir(folder).catch(() => []);
   return names
-    .filter((name) => name.startsWith(keyOf(realPath)))
+    .filter((name) => name.startsWith(keyOf(target)))
     .toSorted()
     .map((name) => path.join(folder, name));
 }
@@ -165,10 +170,10 @@ async function waitingFiles(realPath: string, stateFolder: string): Promise<stri
  */
 export async function applyHistory(target: HistoryTarget, stateFolder: string): Promise<number> {
   let count = 0;
-  for (const file of await waitingFiles(target.realPath, stateFolder)) {
-    // Taken aside first: a run that ends now starts a new file and loses nothing.
+  for (const file of await waitingFiles(target, stateFolder)) {
+    // Taken aside first: a run that ends now starts a new file and loses nothing. The name sorts before that one's.
     const taken = file.endsWith('.md')
-      ? `${file.slice(0, -3)}.${Date.now().toString(36)}-${process.pid}`
+      ? `${file.slice(0, -3)}.apply-${Date.now()}-${process.pid}-${process.hrtime.bigint()}`
       : file;
     if (taken !== file) await rename(file, taken);
     count += (await readEntries(taken)).length;
