@@ -2,7 +2,8 @@
 // dynamically, so that a command loads only what it needs (esbuild itself splits only ES modules).
 import { build } from 'esbuild';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { chmodSync, copyFileSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
@@ -56,7 +57,11 @@ try {
       keepNames: false,
       legalComments: 'none',
       logLevel: 'warning',
-      define: { VERSION: JSON.stringify(version), 'import.meta.url': '__filename' },
+      define: {
+        VERSION: JSON.stringify(version),
+        PARSER: JSON.stringify(parserDigest()),
+        'import.meta.url': '__filename',
+      },
       plugins: [splitDynamicImports],
     });
     for (const [name] of next) built.add(name);
@@ -70,6 +75,20 @@ try {
   rmSync(aside, { recursive: true, force: true });
 }
 takeCodeCache();
+
+/** Whatever the parser is made of: a model that another one made is none of ours. */
+function parserDigest() {
+  const hash = createHash('sha256');
+  const folder = path.join(root, 'src', 'runbook');
+  const files = [
+    path.join(root, 'package-lock.json'),
+    ...readdirSync(folder)
+      .toSorted()
+      .map((name) => path.join(folder, name)),
+  ];
+  for (const file of files) hash.update(readFileSync(file));
+  return hash.digest('hex');
+}
 
 /** Runs what people run most, so that the code cache holds what that needs (bin/loader.js). */
 function takeCodeCache() {

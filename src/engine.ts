@@ -27,8 +27,8 @@ export interface Deps {
   readonly ownSecrets: readonly string[];
   /** Where what was found out about this host is kept. */
   readonly cacheFolder: string;
-  /** The program's own. */
-  readonly version: string;
+  /** Tells this program's parser from those of other versions. */
+  readonly parser: string;
   readonly now: () => Date;
   readonly newRunId: () => string;
   /** Asks a person for a value; absent where there is nobody to ask. */
@@ -123,7 +123,7 @@ export async function* execute(
 ): AsyncGenerator<RunEvent, void> {
   const document = await readDocument(
     source,
-    cachedParse(path.join(deps.cacheFolder, 'parsed'), deps.version),
+    cachedParse(path.join(deps.cacheFolder, 'parsed'), deps.parser),
   );
   const runId = deps.newRunId();
   const run: Run = { document, runId, principal: undefined };

@@ -17,7 +17,8 @@ import {
 } from './surroundings.ts';
 import { terminalReporter } from './terminal.ts';
 
-declare const VERSION: string;
+/** A hash of all that parsing depends on; the build sets it. */
+declare const PARSER: string;
 
 interface ExecuteOptions extends ValueOptions {
   readonly runbook?: string;
@@ -115,7 +116,7 @@ async function requestOf(
     },
     deps: {
       ...surroundings,
-      version: VERSION,
+      parser: PARSER,
       ownSecrets: await ownSecrets(surroundings.settings.STATE_DIR, [
         ...(options.envFile ?? []),
         ...(options.tokenFile === undefined ? [] : [options.tokenFile]),

@@ -1,3 +1,4 @@
+import { oneLine } from '../one-line.ts';
 import type { Diagnostic, Place } from '../runbook/diagnostic.ts';
 import type { Look } from './look.ts';
 
@@ -10,7 +11,7 @@ export function findingsText(diagnostics: readonly Diagnostic[], text: string, l
   return diagnostics
     .map(({ rule, severity, message, place }) => {
       const at = place ? `${place.line}:${place.column} ` : '';
-      const head = `  ${colours[severity](glyphs[severity])} ${at}${message}  ${colour.dim(rule)}\n`;
+      const head = `  ${colours[severity](glyphs[severity])} ${at}${oneLine(message, 2000)}  ${colour.dim(rule)}\n`;
       return place ? head + underlined(lines[place.line - 1], place, colours[severity], look) : head;
     })
     .join('');

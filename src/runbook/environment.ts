@@ -17,6 +17,7 @@ const RUNS_CODE = new RegExp(
     'SHELLOPTS',
     'BASHOPTS',
     'ZDOTDIR',
+    'FPATH',
     'IFS',
     'PS4',
     'PROMPT_COMMAND',

@@ -9,14 +9,15 @@ import { parseText, type Parse } from './document.ts';
 const MAX_ENTRIES = 2000;
 
 /**
- * The parser with a memory on disk. The key is the hash of the very text (and the program's version), so an entry
- * can never be stale; whatever is wrong with the folder or an entry, the text is parsed as if there were none.
+ * The parser with a memory on disk. The key is the hash of the very text (and of the parser), so an entry can never
+ * be stale; whatever is wrong with the folder or an entry, the text is parsed as if there were none.
  *
  * @param folder ours alone: what stands in it decides what is run
+ * @param parser tells this parser from those of other versions
  */
-export function cachedParse(folder: string, version: string): Parse {
+export function cachedParse(folder: string, parser: string): Parse {
   return async (text) => {
-    const key = sha256Hex(`${version}\n${text}`);
+    const key = sha256Hex(`${parser}\n${text}`);
     const file = path.join(folder, `${key}.json`);
     const known = await read(folder, file).catch(() => undefined);
     if (known) return known;

@@ -55,7 +55,7 @@ function deps(more: Partial<Deps> = {}): Deps {
     ownSecrets: [],
     // Where nothing can be kept, everything is found out anew.
     cacheFolder: '/dev/null/cache',
-    version: '0',
+    parser: '0',
     now: () => new Date('2026-02-03T04:05:06.789Z'),
     newRunId: () => `run-${++runs}`,
     ...more,

@@ -162,6 +162,7 @@ describe('names', () => {
     'SHELLOPTS',
     'BASHOPTS',
     'ZDOTDIR',
+    'FPATH',
     'IFS',
     'PS4',
     'PROMPT_COMMAND',
