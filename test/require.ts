@@ -11,10 +11,13 @@ const components = {
   zsh: () => isOnPath('zsh'),
   fish: () => isOnPath('fish'),
   setsid: () => isOnPath('setsid'),
+  python3: () => isOnPath('python3'),
   tmux: () => isOnPath('tmux'),
   root: () => process.getuid?.() === 0,
   /** A user whom permissions bind, and who can run the program. */
   'ordinary user': () => works(asOrdinaryUser([...program, '--version'])),
+  /** Bubblewrap, for whoever runs the tests and for an ordinary user. */
+  bubblewrap: () => works(bubblewrap) && works(asOrdinaryUser(bubblewrap)),
   /** Mounting a file system that nobody else sees. */
   mount: () => works(inMountNamespace('mount -t tmpfs -o size=16k tmpfs /mnt')),
 } satisfies Record<string, () => boolean>;
@@ -34,6 +37,12 @@ export function needs(context: TestContext, ...wanted: readonly Component[]): vo
   if (process.env['RUNBOOK_TEST_REQUIRE'] === 'all') throw new Error(message);
   context.skip(message);
 }
+
+const bubblewrap = [
+  'bwrap',
+  ...['--unshare-user', '--disable-userns', '--unshare-pid', '--unshare-net', '--ro-bind', '/', '/'],
+  ...['--proc', '/proc', '--dev', '/dev', 'true'],
+] as const;
 
 const known = new Map<Component, boolean>();
 

@@ -1,0 +1,92 @@
+// Runs scripts that try to get out of the sandbox, as root and as an ordinary user.
+import { chmod, mkdtemp, readdir, readFile, realpath, rm } from 'node:fs/promises';
+import { onTestFinished, type TestContext } from 'vitest';
+import { needs } from '../require.ts';
+import {
+  asOrdinaryUser,
+  makeFolder,
+  startRunbook,
+  writeRunbook,
+  type Folder,
+  type Result,
+  type RunbookParts,
+  type Running,
+  type RunOptions,
+} from './rig.ts';
+
+export interface Attacker {
+  readonly who: string;
+  readonly through: NonNullable<RunOptions['through']>;
+  readonly isRoot: boolean;
+}
+
+/** Whoever runs the tests, as a rule root; and somebody who is not. */
+export const attackers: readonly Attacker[] = [
+  { who: 'root', through: (command) => command, isRoot: true },
+  { who: 'an ordinary user', through: asOrdinaryUser, isRoot: false },
+];
+
+/** @returns a folder for one test, where the sandbox works for this attacker */
+export async function arena(context: TestContext, attacker: Attacker): Promise<Folder> {
+  needs(context, 'linux', 'bubblewrap', attacker.isRoot ? 'root' : 'ordinary user');
+  const folder = await makeFolder();
+  await chmod(folder.path, 0o777);
+  return folder;
+}
+
+/** A folder outside of those that are always fresh inside, where both attackers may write. */
+export async function makeOutside(context: TestContext): Promise<string> {
+  needs(context, 'root');
+  const folder = await realpath(await mkdtemp('/srv/rig-'));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  await chmod(folder, 0o777);
+  return folder;
+}
+
+export interface Attack extends RunbookParts {
+  readonly script: string;
+  readonly args?: readonly string[];
+  readonly options?: RunOptions;
+}
+
+/** Runs a script in the sandbox to its end. */
+export async function attack(folder: Folder, attacker: Attacker, given: Attack): Promise<Result> {
+  return (await startAttack(folder, attacker, given)).ended;
+}
+
+/** Starts a script in the sandbox. */
+export async function startAttack(folder: Folder, attacker: Attacker, given: Attack): Promise<Running> {
+  const { args = [], options = {}, ...parts } = given;
+  const file = await writeRunbook(folder, 'Attack', parts);
+  return startRunbook(folder, ['execute', file, '--no-history', ...args], {
+    ...options,
+    through: (command) => attacker.through(options.through?.(command) ?? command),
+    env: { SANDBOX: 'required', ...options.env },
+  });
+}
+
+/** A script for Node, which does what shells cannot. */
+export function inNode(text: string): string {
+  return `#!/usr/bin/env node\n${text}`;
+}
+
+/** Resolves when a condition holds; it is looked at again and again, for at most so long. */
+export async function until(what: () => boolean | Promise<boolean>, withinMs: number): Promise<boolean> {
+  const since = performance.now();
+  while (!(await what())) {
+    if (performance.now() - since > withinMs) return false;
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  return true;
+}
+
+/** The processes that have a word in their command line. */
+export async function processesWith(word: string): Promise<number[]> {
+  const found: number[] = [];
+  for (const pid of await readdir('/proc')) {
+    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
+    const line = await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '');
+    if (line.includes(word)) found.push(Number(pid));
+  }
+  return found;
+}
