@@ -113,7 +113,10 @@ async function folderProblem(
     const shown = path.join(relative, path.relative(folder, file));
     if (entry.isSymbolicLink()) {
       const target = await readlink(file);
-      if (path.isAbsolute(target) || !isInside(folder, path.resolve(entry.parentPath, target))) {
+      // Both where it seems to lead and where it leads: `y/../x` goes further up than it seems where y is a link.
+      const real = await realpath(file).catch(() => folder);
+      const seems = path.resolve(entry.parentPath, target);
+      if (path.isAbsolute(target) || !isInside(folder, seems) || !isInside(folder, real)) {
         return {
           rule: 'files/escapes',
           message: `The input ${relative} holds a link that leads out of it: ${shown}`,

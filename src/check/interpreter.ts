@@ -5,20 +5,20 @@ import type { Diagnostic } from '../runbook/diagnostic.ts';
 import type { Script } from '../runbook/model.ts';
 
 /** Debian's names; elsewhere they are the same or near. */
-const PACKAGES: Record<string, string> = {
-  bash: 'bash',
-  zsh: 'zsh',
-  fish: 'fish',
-  ksh: 'ksh',
-  dash: 'dash',
-  node: 'nodejs',
-  perl: 'perl',
-  php: 'php-cli',
-  python: 'python3',
-  python3: 'python3',
-  ruby: 'ruby',
-  tclsh: 'tcl',
-};
+const PACKAGES: ReadonlyMap<string, string> = new Map([
+  ['bash', 'bash'],
+  ['zsh', 'zsh'],
+  ['fish', 'fish'],
+  ['ksh', 'ksh'],
+  ['dash', 'dash'],
+  ['node', 'nodejs'],
+  ['perl', 'perl'],
+  ['php', 'php-cli'],
+  ['python', 'python3'],
+  ['python3', 'python3'],
+  ['ruby', 'ruby'],
+  ['tclsh', 'tcl'],
+]);
 
 /** Whether this host has the program that the script wants, by its path or through `env`. */
 export async function interpreterProblem(
@@ -27,7 +27,7 @@ export async function interpreterProblem(
 ): Promise<Diagnostic[]> {
   const [program] = interpreter;
   const missing = (name: string): Diagnostic[] => {
-    const known = PACKAGES[path.basename(name)];
+    const known = PACKAGES.get(path.basename(name));
     const advice = known ? `install the package ${known}` : 'install it, or correct the shebang line';
     const message = `The interpreter ${name} is not on this host; ${advice}`;
     return [{ rule: 'script/interpreter-missing', severity: 'error', message, place }];
