@@ -54,10 +54,12 @@ export async function attack(folder: Folder, attacker: Attacker, given: Attack):
   return (await startAttack(folder, attacker, given)).ended;
 }
 
+let attacks = 0;
+
 /** Starts a script in the sandbox. */
 export async function startAttack(folder: Folder, attacker: Attacker, given: Attack): Promise<Running> {
   const { args = [], options = {}, ...parts } = given;
-  const file = await writeRunbook(folder, 'Attack', parts);
+  const file = await writeRunbook(folder, `Attack${++attacks}`, parts);
   return startRunbook(folder, ['execute', file, '--no-history', ...args], {
     ...options,
     through: (command) => attacker.through(options.through?.(command) ?? command),
