@@ -1,7 +1,7 @@
 // Who may execute a runbook, and what those learn and leave behind who may not.
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { exportJWK, generateKeyPair, SignJWT, UnsecuredJWT, type JWTPayload } from 'jose';
+import { exportJWK, generateKeyPair, SignJWT, UnsecuredJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
 import {
   headingsOf,
@@ -21,7 +21,7 @@ const usual = { sub: 'alice', iss: 'dev-idp', aud: 'dev-api' };
 
 function sign(claims: Record<string, unknown> = {}, key = secret): Promise<string> {
   const exp = Math.floor(Date.now() / 1000) + 600;
-  return new SignJWT({ ...usual, exp, ...claims } as JWTPayload)
+  return new SignJWT({ ...usual, exp, ...claims })
     .setProtectedHeader({ alg: 'HS256' })
     .sign(Buffer.from(key));
 }

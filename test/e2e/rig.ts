@@ -259,10 +259,15 @@ export function asOrdinaryUser(command: readonly [string, ...string[]]): readonl
   return ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', '--', ...command];
 }
 
-/** A shell command where file systems can be mounted that nobody else sees, and that are gone afterwards. */
-export function inMountNamespace(command: string): readonly [string, ...string[]] {
+/**
+ * A shell command where file systems can be mounted that nobody else sees, and that are gone afterwards.
+ *
+ * @param args what the command finds as "$@"
+ */
+export function inMountNamespace(command: string, ...args: string[]): readonly [string, ...string[]] {
   const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
-  return ['unshare', '--mount', '--propagation', 'private', ...asRoot, 'sh', '-euc', command];
+  const unshare = ['--mount', '--propagation', 'private', ...asRoot];
+  return ['unshare', ...unshare, 'sh', '-euc', command, 'sh', ...args];
 }
 
 /** Reads a file as text. */

@@ -258,6 +258,17 @@ it('keeps the entries of documents apart', async () => {
   expect([await runsOf(first), await runsOf(second)]).toEqual([['run-1'], ['run-2']]);
 });
 
+it('does not give what waits to another document that takes the place', async () => {
+  const document = await readDocument(file);
+  await writeFile(file, runbookText('Other'));
+  await write(document, 1);
+  expect(await runsOf()).toEqual([]);
+  expect(await applyHistory(targetOf(await readDocument(file)), state)).toBe(0);
+  await writeFile(file, runbookText('Doc'));
+  expect(await runsOf()).toEqual(['run-1']);
+  expect(await applyHistory(targetOf(await readDocument(file)), state)).toBe(1);
+});
+
 it('says that neither place can take it', async () => {
   const document = await readDocument(file);
   await unlink(file);
