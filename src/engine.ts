@@ -143,6 +143,23 @@ export async function* execute(
   });
 }
 
+/** What keeps scripts apart on this host, looked at afresh, and what is to be said about it. */
+export async function inspectSandbox({
+  environment,
+  cacheFolder,
+}: Pick<Deps, 'environment' | 'cacheFolder'>): Promise<
+  Pick<Sandbox, 'level' | 'reason'> & { readonly notices: readonly string[] }
+> {
+  const searchPath = cleanPath(environment['PATH']);
+  const known = await chooseSandbox('auto', searchPath, cacheFolder);
+  await known.bubblewrap?.forget();
+  const sandbox = await chooseSandbox('auto', searchPath, cacheFolder);
+  const { level, reason } = sandbox;
+  const policy = { network: true, read: [], write: [], overlap: 'allow' } as const;
+  const notices = sandbox.bubblewrap ? sandboxNotices(policy, sandbox) : [];
+  return { level, ...(reason !== undefined && { reason }), notices: notices.map(({ message }) => message) };
+}
+
 interface Run {
   readonly document: RunbookDocument;
   readonly runId: string;

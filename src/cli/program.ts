@@ -3,6 +3,8 @@ import { exitCodeOf, isRunbookError, messageOf } from '../errors.ts';
 
 declare const VERSION: string;
 
+const RUN_ARGUMENT = 'its id, the beginning of it, or `last`';
+
 /**
  * Runs one command line.
  *
@@ -199,6 +201,48 @@ function buildProgram(done: (exitCode: number) => void): Command {
     .argument('<runbook>')
     .addHelpText('after', example('history apply DeployService.md'))
     .action(action(async () => (await import('./history.ts')).applyHistoryCommand));
+
+  const runs = program
+    .command('runs')
+    .description('the runs of this machine: records, output, cancelling')
+    .addHelpText('after', example('runs list --state failed', 'runs logs last -f'));
+  runs
+    .command('list', { isDefault: true })
+    .description('list runs, the newest first')
+    .option('-n, --last <count>', 'how many', '20')
+    .option('--state <state>', 'only those in this state: running, failed, lost …')
+    .option('--runbook <runbook>', 'only those of this runbook: its name, or its file')
+    .option('--json', 'as JSON')
+    .addHelpText('after', example('runs list -n 5', 'runs list --state failed --json'))
+    .action(action(async () => (await import('./runs.ts')).listRunsCommand));
+  runs
+    .command('show')
+    .description('what is known of a run')
+    .argument('<run>', RUN_ARGUMENT)
+    .option('--json', 'as JSON')
+    .addHelpText('after', example('runs show last'))
+    .action(action(async () => (await import('./runs.ts')).showRunCommand));
+  runs
+    .command('logs')
+    .description('print what the script printed, as it was')
+    .argument('<run>', RUN_ARGUMENT)
+    .addOption(new Option('--stream <stream>', 'only this one').choices(['stdout', 'stderr']))
+    .option('-f, --follow', 'go on until the run ends')
+    .addHelpText('after', example('runs logs last', 'runs logs last --stream stdout > dump.sql'))
+    .action(action(async () => (await import('./runs.ts')).runLogsCommand));
+  runs
+    .command('cancel')
+    .description('end a run that is going on, and wait until it has ended')
+    .argument('<run>', RUN_ARGUMENT)
+    .addHelpText('after', example('runs cancel last'))
+    .action(action(async () => (await import('./runs.ts')).cancelRunCommand));
+
+  program
+    .command('doctor')
+    .description('what works here, and what to do about what does not')
+    .option('--json', 'as JSON')
+    .addHelpText('after', example('doctor', 'doctor --json'))
+    .action(action(async () => (await import('./doctor.ts')).doctorCommand));
 
   program
     .command('new')

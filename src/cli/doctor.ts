@@ -1,0 +1,381 @@
+import { execFile } from 'node:child_process';
+import { accessSync, constants, statSync } from 'node:fs';
+import { access, mkdtemp, readdir, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { keySetDeps, keySetOf } from '../auth/key-set.ts';
+import { providerOf } from '../auth/provider.ts';
+import { authSettingNames, type AuthSettings } from '../auth/settings.ts';
+import { readTokenFile } from '../auth/token-file.ts';
+import { verifyToken } from '../auth/token.ts';
+import { inspectSandbox } from '../engine.ts';
+import { isRunbookError, messageOf, systemCode } from '../errors.ts';
+import { oneLine } from '../one-line.ts';
+import { listSettings, type ListedSetting } from '../settings/read.ts';
+import { settingNames, type SettingName } from '../settings/table.ts';
+import { activeIds, runIds, settleLost } from '../store/runs.ts';
+import { lookOf, write, type Look } from './look.ts';
+import { engineSurroundings, preferencesFile, readPreferences, settingsFor } from './surroundings.ts';
+
+declare const VERSION: string;
+
+/** One thing that was looked at. */
+interface Check {
+  readonly name: string;
+  /** `failure`: something needed does not work. `warning`: it works, and less well than it could. */
+  readonly status: 'ok' | 'note' | 'warning' | 'failure';
+  readonly found: string;
+  /** What to do about it. */
+  readonly remedy?: string;
+}
+
+/** `runbook doctor`. @returns 1 where something that is needed does not work */
+export async function doctorCommand({ json }: { readonly json?: boolean }): Promise<number> {
+  const { settings, problems } = await inspectSettings();
+  const checks: Check[] = [
+    await inspectProgram(),
+    ...problems,
+    ...(await attempt('sandbox', inspectSandboxHere)),
+    inspectInterpreters(),
+    inspectPrograms(),
+    ...(await attempt('tokens', inspectTokens)),
+    ...(await attempt('token file', inspectTokenFile)),
+    ...(await attempt('records', inspectRecords)),
+    ...(await attempt('workspaces', inspectWorkspaces)),
+    ...(await attempt('cache', inspectCache)),
+    ...(await attempt('library', inspectLibrary)),
+    ...(await attempt('clock', inspectClock)),
+  ];
+  const ok = checks.every(({ status }) => status !== 'failure');
+  const look = lookOf(process.stdout);
+  await write(
+    process.stdout,
+    json
+      ? `${JSON.stringify({ ok, checks, settings }, null, 2)}\n`
+      : checksText(checks, look) + settingsText(settings),
+  );
+  return ok ? 0 : 1;
+}
+
+/** A setting with a bad value, and whatever else goes wrong, is a finding like the others. */
+async function attempt(name: string, inspect: () => Promise<Check[]>): Promise<Check[]> {
+  try {
+    return await inspect();
+  } catch (error) {
+    const remedy = isRunbookError(error) ? error.hint : undefined;
+    return [{ name, status: 'failure', found: messageOf(error), ...(remedy !== undefined && { remedy }) }];
+  }
+}
+
+async function inspectProgram(): Promise<Check> {
+  const memory = `${gigabytes(os.totalmem())} of memory`;
+  const found = `runbook ${VERSION} on Node ${process.versions.node}, ${process.platform} ${process.arch}, ${os.availableParallelism()} cores, ${memory}`;
+  return { name: 'program', status: 'ok', found };
+}
+
+/** The settings that somebody has given, and those that have a value that is not allowed. */
+async function inspectSettings(): Promise<{ settings: ListedSetting[]; problems: Check[] }> {
+  const settings: ListedSetting[] = [];
+  const problems: Check[] = [];
+  const preferences = await readPreferences().catch((error: unknown) => {
+    const found = `${preferencesFile()} cannot be read: ${messageOf(error)}`;
+    problems.push({ name: 'preferences', status: 'failure', found, remedy: 'Mend or remove that file.' });
+    return {};
+  });
+  for (const name of settingNames) {
+    try {
+      settings.push(...listSettings([name], { env: process.env, preferences }));
+    } catch (error) {
+      const remedy = (isRunbookError(error) && error.hint) || 'docs/settings.md says what is allowed.';
+      problems.push({ name: 'setting', status: 'failure', found: messageOf(error), remedy });
+    }
+  }
+  return { settings: settings.filter(({ from }) => from !== 'default'), problems };
+}
+
+async function inspectSandboxHere(): Promise<Check[]> {
+  const { settings, environment, cacheFolder } = await engineSurroundings();
+  const { level, reason = '', notices } = await inspectSandbox({ environment, cacheFolder });
+  const name = 'sandbox';
+  const choice = settings.SANDBOX;
+  if (level !== 'bubblewrap') {
+    const status = choice === 'required' ? 'failure' : choice === 'auto' ? 'warning' : 'note';
+    const found = `bubblewrap does not work: ${reason}; scripts run in the sandbox \`${choice === 'none' ? 'none' : 'process'}\``;
+    return [{ name, status, found, remedy: sandboxRemedy(reason) }];
+  }
+  const unused = choice === 'process' || choice === 'none';
+  const found = unused ? `bubblewrap works, and SANDBOX=${choice} does without it` : 'bubblewrap works';
+  const checks: Check[] = [{ name, status: unused ? 'note' : 'ok', found }];
+  return [...checks, ...notices.map((message): Check => ({ name, status: 'note', found: message }))];
+}
+
+function sandboxRemedy(reason: string): string {
+  if (/not installed/.test(reason)) return 'Install it: apt-get install bubblewrap';
+  if (/AppArmor/.test(reason))
+    return 'Allow it: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or give bwrap an AppArmor profile';
+  if (/forbids user namespaces/.test(reason))
+    return 'Allow them: sysctl -w kernel.unprivileged_userns_clone=1';
+  if (/limits user namespaces/.test(reason)) return 'Allow more: sysctl -w user.max_user_namespaces=15000';
+  return 'docs/sandbox.md says what scripts can reach without it';
+}
+
+/** Where scripts find programs: ours without relative entries and without what npm put there. */
+function programOnPath(name: string): string | undefined {
+  return (process.env['PATH'] ?? '')
+    .split(path.delimiter)
+    .filter((folder) => path.isAbsolute(folder) && !folder.endsWith('/node_modules/.bin'))
+    .map((folder) => path.join(folder, name))
+    .find((file) => {
+      try {
+        accessSync(file, constants.X_OK);
+        return statSync(file).isFile();
+      } catch {
+        return false;
+      }
+    });
+}
+
+const INTERPRETERS = ['sh', 'bash', 'zsh', 'fish', 'python3', 'node', 'perl', 'ruby'];
+
+function inspectInterpreters(): Check {
+  const name = 'interpreters';
+  const here = INTERPRETERS.flatMap((program) => programOnPath(program) ?? []);
+  const missing = INTERPRETERS.filter((program) => programOnPath(program) === undefined);
+  const found = `${here.join(', ') || 'none'}${missing.length > 0 ? `; not here: ${missing.join(', ')}` : ''}`;
+  return missing.includes('sh')
+    ? { name, status: 'failure', found, remedy: 'Correct PATH: there must be a sh on it' }
+    : { name, status: 'ok', found };
+}
+
+/** What every run needs of the host besides an interpreter. */
+function inspectPrograms(): Check {
+  const file = programOnPath('mkfifo');
+  return file === undefined
+    ? { name: 'programs', status: 'failure', found: 'mkfifo is missing', remedy: 'Install coreutils' }
+    : { name: 'programs', status: 'ok', found: file };
+}
+
+async function inspectTokens(): Promise<Check[]> {
+  const name = 'tokens';
+  const settings = await settingsFor(authSettingNames);
+  if (!isAuthSetUp(settings)) {
+    const found = 'nothing is set up that verifies tokens: runbooks with required claims admit nobody';
+    const remedy = 'If you need them, set JWT_SECRET, AUTH_JWKS_URL or AUTH_JWKS_STATIC';
+    return [{ name, status: 'note', found, remedy }];
+  }
+  const provider = providerOf(settings);
+  const warnings = provider.warnings.map((found): Check => ({ name, status: 'warning', found }));
+  if (provider.kind === 'shared_secret') {
+    const found = `a shared secret verifies them (${provider.algorithms.join(', ')}; issuer ${oneLine(provider.issuer)}, audience ${oneLine(provider.audience)})`;
+    return [{ name, status: 'ok', found }, ...warnings];
+  }
+  const where = typeof provider.keys === 'string' ? oneLine(provider.keys) : 'AUTH_JWKS_STATIC';
+  try {
+    await keySetOf(provider, keySetDeps)({ alg: provider.algorithms[0], kid: 'runbook doctor' }, NO_TOKEN);
+  } catch (error) {
+    // That no key has this name was to be expected: the keys are there.
+    const isThere = ['ERR_JWKS_NO_MATCHING_KEY', 'ERR_JWKS_MULTIPLE_MATCHING_KEYS'].includes(
+      systemCode(error) ?? '',
+    );
+    if (!isThere) throw error;
+  }
+  const found = `the keys of ${where} verify them (${provider.algorithms.join(', ')})`;
+  return [{ name, status: 'ok', found }, ...warnings];
+}
+
+const NO_TOKEN = { payload: '', signature: '' };
+
+function isAuthSetUp({ AUTH_PROVIDER, JWT_SECRET, AUTH_JWKS_URL, AUTH_JWKS_STATIC }: AuthSettings): boolean {
+  return [AUTH_PROVIDER, JWT_SECRET, AUTH_JWKS_URL, AUTH_JWKS_STATIC].some((value) => value !== undefined);
+}
+
+async function inspectTokenFile(): Promise<Check[]> {
+  const { RUNBOOK_TOKEN_FILE } = await settingsFor(['RUNBOOK_TOKEN_FILE']);
+  if (RUNBOOK_TOKEN_FILE === undefined) return [];
+  const name = 'token file';
+  const { token, warning } = await readTokenFile(RUNBOOK_TOKEN_FILE);
+  const { exp } = await verifyToken(token, await settingsFor(authSettingNames));
+  const until = typeof exp === 'number' ? `, valid until ${new Date(exp * 1000).toISOString()}` : '';
+  const found = `the token in ${oneLine(RUNBOOK_TOKEN_FILE)} verifies${until}`;
+  return [
+    { name, status: 'ok', found },
+    ...(warning === undefined ? [] : [{ name, status: 'warning', found: warning } as const]),
+  ];
+}
+
+async function inspectRecords(): Promise<Check[]> {
+  const { STATE_DIR, RUN_RETENTION_DAYS } = await settingsFor(['STATE_DIR', 'RUN_RETENTION_DAYS']);
+  const folder = await inspectFolder('records', 'STATE_DIR', STATE_DIR);
+  if (folder.some(({ status }) => status === 'failure')) return folder;
+  await settleLost(STATE_DIR);
+  const [ids, active] = await Promise.all([runIds(STATE_DIR), activeIds(STATE_DIR)]);
+  const found = `${ids.length} recorded, ${active.length} of them going on; kept for ${RUN_RETENTION_DAYS} days`;
+  return [...folder, { name: 'runs', status: 'ok', found }];
+}
+
+async function inspectWorkspaces(): Promise<Check[]> {
+  const { EXECUTION_DIR } = await settingsFor(['EXECUTION_DIR']);
+  return inspectFolder('workspaces', 'EXECUTION_DIR', EXECUTION_DIR);
+}
+
+async function inspectCache(): Promise<Check[]> {
+  const { cacheFolder } = await engineSurroundings();
+  const [check] = await inspectFolder('cache', 'XDG_CACHE_HOME', cacheFolder);
+  if (check?.status !== 'failure') return check ? [check] : [];
+  return [{ ...check, status: 'warning', found: `${check.found}; each run finds out anew what works here` }];
+}
+
+const LITTLE_BYTES = 100 * 1024 ** 2;
+
+/** Whether a folder can be written to, or made; and how much room there is. */
+async function inspectFolder(
+  name: string,
+  setting: SettingName | 'XDG_CACHE_HOME',
+  folder: string,
+): Promise<Check[]> {
+  const shown = oneLine(path.resolve(folder));
+  const remedy = `Set ${setting} to a folder that you may write to`;
+  const info = await stat(folder).catch(() => undefined);
+  if (info && !info.isDirectory()) {
+    return [{ name, status: 'failure', found: `${shown} is no folder`, remedy }];
+  }
+  const existing = info ? folder : await nearestFolder(folder);
+  try {
+    if (info) await rm(await mkdtemp(path.join(folder, '.doctor-')), { recursive: true });
+    else await access(existing, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    const found = `${shown} cannot be ${info ? 'written to' : 'made'} (${systemCode(error) ?? messageOf(error)})`;
+    return [{ name, status: 'failure', found, remedy }];
+  }
+  const { bavail, bsize, files, ffree } = await statfs(existing);
+  const free = bavail * bsize;
+  const state = info ? 'can be written to' : 'is made by the first run';
+  const found = `${shown} ${state}; ${gigabytes(free)} free`;
+  if (free < LITTLE_BYTES) return [{ name, status: 'warning', found, remedy: 'Make room on that disk' }];
+  // Some file systems do not count them.
+  const isShortOfFiles = files > 0 && ffree < 1000;
+  return isShortOfFiles
+    ? [
+        {
+          name,
+          status: 'warning',
+          found: `${found}, but only ${ffree} files more`,
+          remedy: 'Remove files on that disk',
+        },
+      ]
+    : [{ name, status: 'ok', found }];
+}
+
+async function nearestFolder(folder: string): Promise<string> {
+  let nearest = path.resolve(folder);
+  while (nearest !== path.dirname(nearest) && !(await stat(nearest).catch(() => undefined))) {
+    nearest = path.dirname(nearest);
+  }
+  return nearest;
+}
+
+function gigabytes(bytes: number): string {
+  const GIB = 1024 ** 3;
+  return bytes < GIB ? `${Math.floor(bytes / 1024 ** 2)} MiB` : `${(bytes / GIB).toFixed(1)} GiB`;
+}
+
+async function inspectLibrary(): Promise<Check[]> {
+  const { RUNBOOKS_DIR } = await settingsFor(['RUNBOOKS_DIR']);
+  const name = 'library';
+  const shown = oneLine(path.resolve(RUNBOOKS_DIR));
+  const names = await readdir(RUNBOOKS_DIR).catch(() => undefined);
+  if (!names) {
+    const remedy = 'If you want one, set RUNBOOKS_DIR; `runbook new <Name>` makes it, too';
+    return [{ name, status: 'note', found: `there is no folder ${shown}`, remedy }];
+  }
+  const count = names.filter((file) => /\.md$/i.test(file)).length;
+  return [{ name, status: 'ok', found: `${shown}, ${count} markdown ${count === 1 ? 'file' : 'files'}` }];
+}
+
+/** Beyond this, heartbeats of other machines and times of tokens are judged wrongly. */
+const MAX_SKEW_SECONDS = 5;
+
+async function inspectClock(): Promise<Check[]> {
+  const name = 'clock';
+  const now = new Date();
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  const synchronized = await synchronizedClock();
+  const ntp = { yes: ', synchronized', no: ', not synchronized', unknown: '' }[synchronized];
+  const found = `${now.toISOString()}, zone ${timeZone}${ntp}`;
+  // A program in one file has no such path.
+  const installedAt = (await stat(__filename).catch(() => undefined))?.mtime;
+  if (installedAt && now < installedAt) {
+    const remedy = 'Set the clock: tokens would be judged by a wrong time';
+    const earlier = `${found}, which is before this program was installed (${installedAt.toISOString()})`;
+    return [{ name, status: 'warning', found: earlier, remedy }];
+  }
+  const skew = await skewSeconds();
+  if (Math.abs(skew) > MAX_SKEW_SECONDS) {
+    const remedy =
+      'Set both clocks by the same source: whether a run of another machine goes on is judged by these times';
+    return [
+      {
+        name,
+        status: 'warning',
+        found: `${found}, but the disk of STATE_DIR is ${Math.round(skew)} s off`,
+        remedy,
+      },
+    ];
+  }
+  if (synchronized === 'no') {
+    return [{ name, status: 'warning', found, remedy: 'Have it set by NTP: tokens are judged by it' }];
+  }
+  return [{ name, status: 'ok', found }];
+}
+
+/** What systemd says, where there is systemd. */
+async function synchronizedClock(): Promise<'yes' | 'no' | 'unknown'> {
+  const program = programOnPath('timedatectl');
+  if (program === undefined) return 'unknown';
+  const args = ['show', '--property=NTPSynchronized', '--value'];
+  const stdout = await new Promise<string>((resolve) => {
+    execFile(program, args, { timeout: 2000 }, (error, text) => resolve(error ? '' : text.trim()));
+  });
+  return stdout === 'yes' || stdout === 'no' ? stdout : 'unknown';
+}
+
+/** A disk of another machine stamps files with that one's clock. */
+async function skewSeconds(): Promise<number> {
+  const { STATE_DIR } = await settingsFor(['STATE_DIR']);
+  const folder = await mkdtemp(path.join(await nearestFolder(STATE_DIR), '.doctor-')).catch(() => undefined);
+  if (folder === undefined) return 0;
+  try {
+    const file = path.join(folder, 'now');
+    const before = Date.now();
+    await writeFile(file, '', { mode: 0o600 });
+    const { mtimeMs } = await stat(file);
+    const after = Date.now();
+    return mtimeMs < before ? (mtimeMs - before) / 1000 : Math.max(0, mtimeMs - after) / 1000;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function checksText(checks: readonly Check[], { colour, glyph }: Look): string {
+  const width = Math.max(...checks.map(({ name }) => name.length)) + 2;
+  const marks = {
+    ok: colour.green(glyph.ok),
+    note: colour.dim(glyph.info),
+    warning: colour.yellow(glyph.warn),
+    failure: colour.red(glyph.fail),
+  };
+  return checks
+    .map(({ name, status, found, remedy }) => {
+      const next = remedy === undefined ? '' : `${' '.repeat(width + 4)}${colour.dim(remedy)}\n`;
+      return `${marks[status]} ${name.padEnd(width)}${found}\n${next}`;
+    })
+    .join('');
+}
+
+function settingsText(settings: readonly ListedSetting[]): string {
+  if (settings.length === 0) return '\nAll settings have their defaults.\n';
+  const rows = settings.map(({ name, value, from, via }) => {
+    return `  ${name}=${oneLine(value)}  (${via !== undefined && via !== name ? `${from} ${via}` : from})\n`;
+  });
+  return `\nSettings that are not the default:\n${rows.join('')}`;
+}
