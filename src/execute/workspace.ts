@@ -1,5 +1,17 @@
 import { constants } from 'node:fs';
-import { access, chmod, cp, lstat, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  access,
+  chmod,
+  cp,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  realpath,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { RunbookError, messageOf, systemCode } from '../errors.ts';
@@ -153,12 +165,11 @@ async function placeInputs({ runbook, runbookFolder }: WorkspaceInput, directory
   for (const { path: relative } of runbook.inputs) {
     const target = path.join(directory, relative);
     await mkdir(path.dirname(target), { recursive: true, mode: 0o700 });
-    await cp(path.join(runbookFolder, relative), target, {
+    // The input itself may be a link to what stands beside it; links inside a folder stay what they are.
+    await cp(await realpath(path.join(runbookFolder, relative)), target, {
       recursive: true,
       verbatimSymlinks: true,
       mode: constants.COPYFILE_FICLONE,
-      // The input itself may be a link to a file beside it; links inside a folder stay what they are.
-      dereference: (await lstat(path.join(runbookFolder, relative))).isSymbolicLink(),
     });
   }
   for (const { path: relative } of runbook.outputs) {
