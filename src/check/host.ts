@@ -127,9 +127,21 @@ async function folderProblem(
         rule: 'files/special',
         message: `The input ${relative} holds what is neither a file nor a folder: ${shown}`,
       };
+    } else if (entry.isFile() && !(await isReadable(file))) {
+      return {
+        rule: 'files/unreadable',
+        message: `The input ${relative} holds what this user may not read: ${shown}`,
+      };
     }
   }
   return undefined;
+}
+
+function isReadable(file: string): Promise<boolean> {
+  return access(file, constants.R_OK).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** A link on the way to an output would let a script write elsewhere. */
