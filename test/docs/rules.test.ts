@@ -98,24 +98,27 @@ describe('good examples', () => {
   });
 });
 
-/** Every literal of the form of a rule, wherever it stands, and what is put together from a prefix and an end. */
+/** Whatever is written where a rule stands, and begins it. */
+const RULE_CONTEXT = /(?:\b(?:rule|code):|\b(?:add|notice|refused)\()[^;]{0,80}?'([a-z]+)\/[a-z-]+'/g;
+
+/**
+ * Every literal of the form of a rule that begins as some rule does, wherever it stands, and what is put together
+ * from a beginning and an end.
+ */
 async function rulesInSource(): Promise<{ ids: string[]; patterns: string[] }> {
-  const ids = new Set<string>();
-  const ends = new Set<string>();
-  const prefixes = new Set<string>();
   const source = path.join(root, 'src');
-  for (const name of await readdir(source, { recursive: true })) {
-    if (!name.endsWith('.ts')) continue;
-    const text = await readFile(path.join(source, name), 'utf8');
-    // What is imported (`import x from 'a/b'`, `import('a/b')`) is no rule.
-    const code = text.replaceAll(/^(?:import|export)\b[^;]*\bfrom '[^']*';$|\bimport\('[^']*'\)/gm, '');
-    for (const [, id = ''] of code.matchAll(/['"`]([a-z]+\/[a-z]+(?:-[a-z]+)*)['"`]/g)) ids.add(id);
-    for (const [, end = ''] of code.matchAll(/`\$\{\w*rule\w*\}(\/[^`]*)`/gi)) ends.add(end);
-    for (const [, prefix = ''] of code.matchAll(/\byaml\('[^']+', '([a-z]+)'\)/g)) prefixes.add(prefix);
-  }
-  expect(prefixes.size).toBeGreaterThan(0);
-  for (const prefix of prefixes) for (const end of ends) ids.add(prefix + end);
-  return { ids: [...ids].toSorted(), patterns: [...ends].toSorted() };
+  const names = (await readdir(source, { recursive: true })).filter((name) => name.endsWith('.ts'));
+  const texts = await Promise.all(names.map((name) => readFile(path.join(source, name), 'utf8')));
+  const code = texts.join('\n');
+  const all = (pattern: RegExp): string[] => [...code.matchAll(pattern)].map(([, found = '']) => found);
+  const beginnings = new Set(all(RULE_CONTEXT));
+  const literals = all(/['"`]([a-z]+\/[a-z]+(?:-[a-z]+)*)['"`]/g);
+  const ends = new Set(all(/`\$\{\w*rule\w*\}(\/[^`]*)`/gi));
+  const sections = new Set(all(/\byaml\('[^']+', '([a-z]+)'\)/g));
+  expect(sections.size).toBeGreaterThan(0);
+  const composed = [...sections].flatMap((section) => [...ends].map((end) => section + end));
+  const ids = literals.filter((id) => beginnings.has(id.split('/')[0] ?? ''));
+  return { ids: [...new Set([...ids, ...composed])].toSorted(), patterns: [...ends].toSorted() };
 }
 
 function readPage(text: string): { rules: Rule[]; base: string } {

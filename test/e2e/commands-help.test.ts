@@ -1,6 +1,5 @@
 // What holds of every command: help, completion, exit codes, and how it behaves in a pipe.
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -121,15 +120,13 @@ describe('a wrong command line', () => {
 describe('an unforeseen failure', () => {
   it('is one line, and a stack only with RUNBOOK_DEBUG', async () => {
     const folder = await makeFolder();
-    const document = await writeRunbook(folder, 'One');
-    // A folder stands where entries wait.
-    const key = createHash('sha256').update(document).digest('hex').slice(0, 32);
-    await mkdir(path.join(folder.state, 'history', `${key}.md`), { recursive: true });
-    const plain = await runbook(folder, ['history', 'One.md']);
-    expect(plain.stderr).toMatch(/^runbook: EISDIR: [^\n]*\n$/);
-    expect([plain.exitCode, plain.stdout]).toEqual([1, '']);
-    const debug = await runbook(folder, ['history', 'One.md'], { env: { RUNBOOK_DEBUG: '1' } });
-    expect(debug.stderr).toContain('\n    at ');
+    const fault = path.join(folder.path, 'fault.cjs');
+    await writeFile(fault, `require('node:fs').statSync = () => { throw new Error('No, said the disk'); };`);
+    const env = { NODE_OPTIONS: `--require ${fault}` };
+    const plain = await runbook(folder, ['validate', 'One.md'], { env });
+    expect(plain).toMatchObject({ exitCode: 2, stdout: '', stderr: 'runbook: No, said the disk\n' });
+    const debug = await runbook(folder, ['validate', 'One.md'], { env: { ...env, RUNBOOK_DEBUG: '1' } });
+    expect(debug.stderr).toMatch(/^runbook: No, said the disk\n[^]*\n    at /);
   });
 });
 

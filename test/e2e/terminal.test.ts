@@ -29,6 +29,8 @@ interface Terminal {
 
 /** How the shell shows that it waits for a command. */
 const PROMPT = 'ready> ';
+/** The command has ended, and the shell waits for another. */
+const ENDED = /^exit=\d+\nready>$/m;
 const DEADLINE_MS = 20_000;
 
 async function openTerminal(folder: Folder, env: Record<string, string> = {}): Promise<Terminal> {
@@ -131,7 +133,7 @@ describe('while the script is silent', () => {
     await make(folder, 'go');
     await terminal.shows(/^first\nsecond\n\S One: running for /m);
     await make(folder, 'end');
-    const screen = await terminal.shows(/exit=/);
+    const screen = await terminal.shows(ENDED);
     expect(screen).toMatch(
       /^ready> rb execute One\.md\nfirst\nsecond\nthird\n✓ One: exit code 0, [\d.]+ s, run [0-9a-f-]{36}\nexit=0\nready>$/,
     );
@@ -181,7 +183,7 @@ describe('while the script is silent', () => {
     await writeRunbook(folder, 'One', { script: 'printf "no newline"' });
     const terminal = await start(context, folder);
     await terminal.run('rb execute One.md');
-    expect(await terminal.shows(/exit=/)).toMatch(/^no newline\n✓ One: exit code 0/m);
+    expect(await terminal.shows(ENDED)).toMatch(/^no newline\n✓ One: exit code 0/m);
     await terminal.run('rb execute One.md 2>&1 > out; cat out');
     await terminal.shows(/^no newlineexit=0$/m);
   });
@@ -197,7 +199,7 @@ describe('while the script is silent', () => {
     ]) {
       await terminal.clear();
       await terminal.run(line);
-      const screen = await terminal.shows(/exit=0/, (seen) => expect(seen).not.toContain('running for'));
+      const screen = await terminal.shows(ENDED, (seen) => expect(seen).not.toContain('running for'));
       expect(screen).toMatch(/^first\nsecond\n/m);
     }
   });
@@ -211,7 +213,7 @@ describe('Ctrl-C', () => {
     await terminal.run('rb execute One.md');
     await terminal.shows(SPINNING);
     await terminal.press('C-c');
-    const screen = await terminal.shows(/exit=/);
+    const screen = await terminal.shows(ENDED);
     expect(screen).toMatch(
       /\nstarted\n✗ One cancelled: exit code 130, [\d.]+ s, run \S+\n {2}whole log: runbook history One\.md -n 1\nexit=130\nready>$/,
     );
@@ -231,7 +233,7 @@ describe('Ctrl-C', () => {
     await terminal.run('rb execute One.md');
     await terminal.shows(SPINNING);
     await terminal.press('C-c');
-    expect(await terminal.shows(/exit=/)).toMatch(/\ntidied up\n✗ One cancelled: /);
+    expect(await terminal.shows(ENDED)).toMatch(/\ntidied up\n✗ One cancelled: /);
     expect(await historyOf(folder, 'One.md')).toMatchObject([
       { remark: 'cancelled', stdout: 'started\ntidied up\n' },
     ]);
@@ -248,7 +250,7 @@ describe('Ctrl-C', () => {
     await terminal.press('C-c');
     await terminal.shows(/^\S One: running for .*, asked to end, Ctrl-C again kills it$/m);
     await terminal.press('C-c');
-    expect(await terminal.shows(/exit=/)).toMatch(/\nstarted\n✗ One cancelled: exit code 130/);
+    expect(await terminal.shows(ENDED)).toMatch(/\nstarted\n✗ One cancelled: exit code 130/);
     expect(await terminal.cursor()).toEqual({ isVisible: true, column: PROMPT.length });
     expect(await historyOf(folder, 'One.md')).toMatchObject([{ exitCode: 130, remark: 'cancelled' }]);
   });
@@ -307,7 +309,7 @@ describe('a missing variable', () => {
     await terminal.press('C-t');
     await terminal.type('ret');
     await terminal.press('Enter');
-    const screen = await terminal.shows(/exit=/);
+    const screen = await terminal.shows(ENDED);
     expect(screen).toMatch(/^14\n✓ One: /m);
     for (const seen of [screen, await terminal.everything(), await read(file)])
       expect(seen).not.toMatch(/hun|ter2|sec/);
@@ -330,7 +332,7 @@ describe('a missing variable', () => {
       }
       await terminal.shows(wait);
       await terminal.press('C-c');
-      const screen = await terminal.shows(/exit=/);
+      const screen = await terminal.shows(ENDED);
       expect(screen).toMatch(/\nrunbook: Interrupted; nothing was started\nexit=130\nready>$/);
       expect(await terminal.cursor()).toEqual({ isVisible: true, column: PROMPT.length });
       expect(await read(file)).toBe(before);
@@ -379,7 +381,7 @@ describe('a confirmation', () => {
         /^⚠ This drops the production database\n {2}REGION = eu\n {2}API_TOKEN = \*\*\*\n\? Go on\?/m,
       );
       await terminal.press(...answer, 'Enter');
-      const screen = await terminal.shows(/exit=125/);
+      const screen = await terminal.shows(ENDED);
       expect(screen).toMatch(
         /✗ One\.md was not started:\n {2}✗ Not confirmed: This drops the production database/,
       );
@@ -395,10 +397,10 @@ describe('a confirmation', () => {
     await terminal.shows(/^\? Go on\?/m);
     await terminal.press('y', 'Enter');
     await terminal.shows(/^dropped in eu\n✓ One: /m);
-    await terminal.shows(/exit=0/);
+    await terminal.shows(ENDED);
     await terminal.clear();
     await terminal.run(`${command} --yes`);
-    const screen = await terminal.shows(/^dropped in eu\n[^]*exit=0/m);
+    const screen = await terminal.shows(/^dropped in eu\n[^]*exit=0\nready>$/m);
     expect(screen).not.toContain('Go on?');
   });
 
@@ -410,7 +412,7 @@ describe('a confirmation', () => {
     await terminal.run(command);
     await terminal.shows(/^\? Go on\?/m);
     await terminal.press('C-c');
-    expect(await terminal.shows(/exit=/)).toMatch(
+    expect(await terminal.shows(ENDED)).toMatch(
       /\nrunbook: Interrupted; nothing was started\nexit=130\nready>$/,
     );
     expect(await terminal.cursor()).toEqual({ isVisible: true, column: PROMPT.length });
@@ -433,7 +435,7 @@ describe('colours', () => {
       ] as const) {
         await terminal.clear();
         await terminal.run(`${env}${line}`);
-        await terminal.shows(/exit=/);
+        await terminal.shows(ENDED);
         const visible = await terminal.colours();
         if (isColoured) expect(visible).toMatch(STYLED);
         else expect(visible).not.toMatch(STYLED);
@@ -479,7 +481,7 @@ describe('validate of many files', () => {
     await writeRunbook(folder, 'One', { script: `echo ${'a'.repeat(300)} "$UNDECLARED" ${'b'.repeat(300)}` });
     const terminal = await start(context, folder);
     await terminal.run('rb validate One.md');
-    const screen = await terminal.shows(/exit=/);
+    const screen = await terminal.shows(ENDED);
     const lines = screen.split('\n');
     const marks = lines.findIndex((line) => /^ {7}\| +\^+$/.test(line));
     const [from, to] = [lines[marks]!.indexOf('^'), lines[marks]!.lastIndexOf('^') + 1];
