@@ -259,6 +259,34 @@ async function killInit({ pid, started }: Init): Promise<void> {
   while (isThere()) await new Promise((resolve) => setTimeout(resolve, 1));
 }
 
+/**
+ * Ends what a runner left that was killed in the very moment in which bwrap waited for itself: nothing runs in there,
+ * and without this it would wait for ever.
+ *
+ * @param folder the workspace of that run, which bwrap's command names
+ */
+export function endLeftSandbox(folder: string): void {
+  for (const pid of attempt(() => readdirSync('/proc')) ?? []) {
+    const line = /^\d+$/.test(pid)
+      ? attempt(() => readFileSync(`/proc/${pid}/cmdline`, 'latin1'))
+      : undefined;
+    if (
+      line?.includes(`\0${folder}/`) &&
+      attempt(() => readFileSync(`/proc/${pid}/comm`, 'latin1')) === 'bwrap\n'
+    )
+      attempt(() => process.kill(Number(pid), 'SIGKILL'));
+  }
+}
+
+function attempt<T>(work: () => T): T | undefined {
+  try {
+    return work();
+  } catch {
+    // It ended meanwhile, or is not ours.
+    return undefined;
+  }
+}
+
 /** When a process started, in ticks since boot; empty where it is gone or only waits to be reaped. */
 function startOf(pid: number): string {
   try {

@@ -9,14 +9,17 @@ import {
   readdir,
   realpath,
   rm,
+  rmdir,
   symlink,
+  unlink,
   writeFile,
 } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { RunbookError, messageOf, systemCode } from '../errors.ts';
 import type { Runbook } from '../runbook/model.ts';
-import { isAbandoned, takeLease } from '../lease.ts';
+import { isAbandoned, takeLease, type Lease } from '../lease.ts';
+import { endLeftSandbox } from './launch.ts';
 
 /** The private folders of one run; nothing of them is left when it ends. */
 export interface Workspace {
@@ -53,10 +56,9 @@ export interface WorkspaceInput {
  * @throws RunbookError `unreadable` where there is no room or no permission
  */
 export async function makeWorkspace(input: WorkspaceInput): Promise<Workspace> {
-  const parent = workspaceParent(input.parent);
+  const parent = await realpath(workspaceParent(input.parent)).catch(() => workspaceParent(input.parent));
   await removeLeftovers(parent);
-  const root = await makeRoot(parent);
-  const lease = await takeLease(path.join(root, LEASE));
+  const { root, lease } = await makeRoot(parent);
   const workspace: Workspace = {
     root,
     directory: path.join(root, 'workspace'),
@@ -99,9 +101,11 @@ export function workspaceParent(executionFolder: string | undefined): string {
   return executionFolder ?? os.tmpdir();
 }
 
-async function makeRoot(parent: string): Promise<string> {
+/** The name says who makes it, for whoever is killed before the lease says so. */
+async function makeRoot(parent: string): Promise<{ root: string; lease: Lease }> {
   try {
-    return await mkdtemp(path.join(parent, PREFIX));
+    const root = await mkdtemp(path.join(parent, `${PREFIX}${process.pid}_`));
+    return { root, lease: await takeLease(path.join(root, LEASE)) };
   } catch (error) {
     throw new RunbookError('unreadable', `No workspace can be made in ${parent}: ${messageOf(error)}`, {
       hint: 'Set EXECUTION_DIR to a folder that you may write to.',
@@ -112,7 +116,7 @@ async function makeRoot(parent: string): Promise<string> {
 
 /**
  * A run that was killed could not clean up; its lease tells that nobody is in there any more. What has no lease is
- * none of ours, whatever it is called.
+ * none of ours, whatever it is called, unless it is empty and named after a process that is gone.
  */
 async function removeLeftovers(parent: string): Promise<void> {
   const names = await readdir(parent).catch(() => []);
@@ -120,8 +124,28 @@ async function removeLeftovers(parent: string): Promise<void> {
     const root = path.join(parent, name);
     const info = await lstat(root).catch(() => undefined);
     const isOurs = info?.isDirectory() && (process.getuid === undefined || info.uid === process.getuid());
-    if (isOurs && (await isAbandoned(path.join(root, LEASE)))) await removeRoot(root).catch(() => undefined);
+    if (!isOurs) continue;
+    if (await isAbandoned(path.join(root, LEASE))) {
+      endLeftSandbox(root);
+      await removeRoot(root).catch(() => undefined);
+    } else if (isOfNobody(name)) await removeUnmade(root).catch(() => undefined);
   }
+}
+
+function isOfNobody(name: string): boolean {
+  const pid = Number(/^\D+(\d+)_/.exec(name)?.[1]);
+  try {
+    return pid > 0 && !process.kill(pid, 0);
+  } catch (error) {
+    return systemCode(error) === 'ESRCH';
+  }
+}
+
+/** Its maker was killed before the lease was written; anything but an empty lease shows that it was not. */
+async function removeUnmade(root: string): Promise<void> {
+  const lease = path.join(root, LEASE);
+  if ((await lstat(lease).catch(() => undefined))?.size === 0) await unlink(lease);
+  await rmdir(root);
 }
 
 /** The lease goes last: what is interrupted here is still known as a leftover by the next run. */

@@ -82,13 +82,11 @@ export async function until(what: () => boolean | Promise<boolean>, withinMs: nu
   return true;
 }
 
-/** The processes that have a word in their command line. */
-export async function processesWith(word: string): Promise<number[]> {
-  const found: number[] = [];
-  for (const pid of await readdir('/proc')) {
-    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
-    const line = await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '');
-    if (line.includes(word)) found.push(Number(pid));
-  }
-  return found;
+/** The command lines that have a text in them; a NUL ends each argument. */
+export async function linesWith(text: string): Promise<string[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const lines = await Promise.all(
+    pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')),
+  );
+  return lines.filter((line) => line.includes(text));
 }
