@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { makeFolder, read, runbook, writeRunbook, type Folder } from './rig.ts';
+import { makeFolder, program, read, runbook, writeRunbook, type Folder } from './rig.ts';
 
 /** Prints the variables V0, V1, …, each ended by a NUL. */
 async function printer(folder: Folder, count: number): Promise<string> {
@@ -176,7 +176,7 @@ describe('the source of a value', () => {
 
 describe('an env file', () => {
   // As npm installs it: by the name of the file, so that its first line decides how Node is started.
-  const installed = path.join(import.meta.dirname, '..', '..', 'bin', 'runbook.js');
+  const installed = program.at(-1)!;
 
   it('is ours and not that of Node, which would obey the NODE_OPTIONS in it', async () => {
     const folder = await makeFolder();
