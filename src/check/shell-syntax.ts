@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdtemp, unlink, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, unlink, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -116,6 +116,8 @@ async function startAsker(shell: Shell, searchPath: string, onEnd: () => void): 
     onEnd();
     for (const { reject } of waiting.splice(0)) reject(noAnswer());
     watch();
+    // One that was killed could not do this itself.
+    void rm(folder, { recursive: true, force: true }).catch(() => undefined);
   };
   child.once('error', end);
   child.once('close', end);

@@ -67,7 +67,9 @@ describe('syntax', () => {
 
   it('says so where the shell gives no answer, and asks again the next time', async () => {
     const folder = await realpath(await mkdtemp(path.join(os.tmpdir(), 'script-')));
-    onTestFinished(() => rm(folder, { recursive: true }));
+    onTestFinished(() => rm(folder, { recursive: true, force: true }));
+    await mkdir(path.join(folder, 'tmp'));
+    vi.stubEnv('TMPDIR', path.join(folder, 'tmp'));
     // It ends whoever asked it.
     const deaf = '#! /bin/sh\nkill -KILL "$PPID"\n';
     await writeFile(path.join(folder, 'sh'), deaf, { mode: 0o755 });
@@ -79,6 +81,7 @@ describe('syntax', () => {
         },
       ]);
     }
+    await expect.poll(() => readdir(path.join(folder, 'tmp'))).toEqual([]);
     await writeFile(path.join(folder, 'sh'), '#! /bin/sh\n', { mode: 0o755 });
     expect(await check('echo one', `${folder}:${PATH}`)).toEqual([]);
   });
