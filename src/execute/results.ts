@@ -3,15 +3,18 @@ import { open } from 'node:fs/promises';
 import { systemCode } from '../errors.ts';
 import { isVariableName } from '../runbook/environment.ts';
 import type { NoticeEvent } from './events.ts';
+import { redactText } from './redact.ts';
 
 const MAX_BYTES = 64 * 1024;
 
 /**
  * Reads what the script wrote to RUNBOOK_OUTPUT: `KEY=value` lines and `KEY<<EOF` blocks. The script had the file
- * in its hands, so it is opened like an output: no link is followed, only a regular file counts.
+ * in its hands, so it is opened like an output: no link is followed, only a regular file counts. Secrets in it are
+ * replaced as in output.
  */
 export async function readResults(
   file: string,
+  secrets: readonly string[],
 ): Promise<{ results: Record<string, string>; notices: NoticeEvent[] }> {
   const notices: NoticeEvent[] = [];
   const notice = (message: string): void => {
@@ -24,7 +27,7 @@ export async function readResults(
   };
   // Without a prototype, so that a key such as __proto__ is a key.
   const results = Object.create(null) as Record<string, string>;
-  const text = await readRegular(file, notice);
+  const text = redactText(await readRegular(file, notice), secrets);
   const lines = text.replace(/\r?\n$/, '').split(/\r?\n/);
   for (let index = 0; index < lines.length; index++) {
     const line = lines[index]!;

@@ -7,8 +7,9 @@ import type { FinishedEvent, NoticeEvent, OutputEvent, Plan, RefusedEvent, Start
 import { collectOutputs } from './outputs.ts';
 import { takeSoleRun } from './overlap.ts';
 import { PROCESS_LIMIT } from './launch.ts';
-import { sandboxed, type Sandbox } from './sandbox.ts';
+import { sandboxed, sandboxHints, type Sandbox, type SandboxInput } from './sandbox.ts';
 import { NotReached, runProcess, type ProcessOptions, type ProcessResult } from './process.ts';
+import { redacted, secretsOf } from './redacted.ts';
 import { readResults } from './results.ts';
 import type { GivenValue } from './values.ts';
 import { makeWorkspace, workspaceParent, type Workspace } from './workspace.ts';
@@ -84,15 +85,19 @@ async function* runInWorkspace(input: RunInput): Running {
   });
   try {
     yield startedEvent(input, workspace.directory);
-    const process = yield* reachScript(input, workspace);
+    const { secrets, notices: short } = secretsOf(input.values, environmentOf(input, workspace));
+    yield* short;
+    const process = yield* redacted(reachScript(input, workspace), secrets);
     if (process.wasHeldOpen) yield HELD_OPEN;
     if (process.ending === 'out_of_memory') yield outOfMemory(runbook.execution.memoryBytes ?? 0);
     if (process.ending === 'too_many_processes') yield TOO_MANY_PROCESSES;
+    if (process.exitCode !== 0)
+      yield* sandboxHints(sandboxInput(input, workspace), workspace, process.lastErrors);
     if (process.exitCode === 0 && process.ending === 'exited') {
       const outputs = runbook.outputs.map((output) => output.path);
       yield* await collectOutputs(outputs, workspace.directory, folder);
     }
-    const { results, notices } = await readResults(workspace.outputFile);
+    const { results, notices } = await readResults(workspace.outputFile, secrets);
     yield* notices;
     return finished(input, process, results);
   } finally {
@@ -119,19 +124,27 @@ async function* reachScript(
 function processOptions(input: RunInput, workspace: Workspace): ProcessOptions {
   const { sandbox, runbook, timeoutSeconds, graceSeconds, cancel, kill } = input;
   const { execution } = runbook;
-  const command = [...interpreterOf(runbook), workspace.scriptFile] as const;
-  const environment = environmentOf(input, workspace);
   return {
-    ...sandboxed({ ...input, execution, environment, interpreter: command[0] }, workspace),
-    command,
+    ...sandboxed(sandboxInput(input, workspace), workspace),
+    command: [...interpreterOf(runbook), workspace.scriptFile],
     workingDirectory: workspace.directory,
-    environment,
+    environment: environmentOf(input, workspace),
     folder: workspace.root,
     memoryBytes: sandbox.level === 'bubblewrap' ? execution.memoryBytes : undefined,
     timeoutSeconds,
     graceSeconds,
     cancel,
     kill,
+  };
+}
+
+function sandboxInput(input: RunInput, workspace: Workspace): SandboxInput {
+  const { runbook } = input;
+  return {
+    ...input,
+    execution: runbook.execution,
+    environment: environmentOf(input, workspace),
+    interpreter: interpreterOf(runbook)[0],
   };
 }
 

@@ -271,7 +271,9 @@ async function findSectionBelow(
 }
 
 async function mayHoldSection(handle: FileHandle, from: number): Promise<boolean> {
-  const buffer = Buffer.allocUnsafe(1024 * 1024);
+  // Most records are short, and many documents may be read at once.
+  const { size } = await handle.stat();
+  const buffer = Buffer.allocUnsafe(Math.min(1024 * 1024, Math.max(size - from, 1)));
   let kept = '';
   for (let position = from; ;) {
     const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);

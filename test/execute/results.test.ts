@@ -20,7 +20,7 @@ async function reading(
   text: string | Uint8Array,
 ): Promise<{ results: Record<string, string>; messages: string[] }> {
   await writeFile(file, text);
-  const { results, notices } = await readResults(file);
+  const { results, notices } = await readResults(file, []);
   return { results: { ...results }, messages: notices.map(({ message }) => message) };
 }
 
@@ -50,7 +50,7 @@ it('says which lines it left out', async () => {
 
 it('has no prototype that a key could reach', async () => {
   await writeFile(file, '__proto__=polluted\nconstructor=x\n');
-  const { results } = await readResults(file);
+  const { results } = await readResults(file, []);
   expect(Object.getPrototypeOf(results)).toBeNull();
   expect(JSON.stringify(results)).toBe('{"__proto__":"polluted","constructor":"x"}');
   expect('polluted' in {}).toBe(false);
@@ -90,7 +90,7 @@ it('keeps 64 KiB, and nothing of more', async () => {
 });
 
 it('says nothing where the script removed the file', async () => {
-  expect(await readResults(file)).toEqual({ results: {}, notices: [] });
+  expect(await readResults(file, [])).toEqual({ results: {}, notices: [] });
 });
 
 it.each([
@@ -102,7 +102,7 @@ it.each([
   const secret = path.join(folder, 'secret');
   await writeFile(secret, 'TOKEN=secret\n');
   await put(secret);
-  const { results, notices } = await readResults(file);
+  const { results, notices } = await readResults(file, []);
   expect({ ...results }).toEqual({});
   expect(notices.map(({ message }) => message)).toEqual([
     'RUNBOOK_OUTPUT: it is no regular file any more, and is not read',

@@ -1,0 +1,66 @@
+import type { NoticeEvent, OutputEvent, StreamName } from './events.ts';
+import { isTooShort, redactorFor } from './redact.ts';
+import type { GivenValue } from './values.ts';
+
+/** The secrets that a script holds, and what is to be said about those that cannot be told from ordinary text. */
+export function secretsOf(
+  values: ReadonlyMap<string, GivenValue>,
+  environment: Readonly<Record<string, string>>,
+): { secrets: string[]; notices: NoticeEvent[] } {
+  const named = [...values].filter(([, { secret, value }]) => secret && value !== '');
+  const tooShort = named.filter(([, { value }]) => isTooShort(value)).map(([name]) => name);
+  const message = `${tooShort.join(', ')}: so short a secret is not replaced in the output; the script must not print it`;
+  return {
+    secrets: [
+      ...named.flatMap(([, { value }]) => (isTooShort(value) ? [] : [value])),
+      // The address of a proxy may hold the password for it.
+      ...Object.entries(environment).flatMap(([name, value]) =>
+        /_proxy$/i.test(name) && value.includes('@') ? [value] : [],
+      ),
+    ],
+    notices:
+      tooShort.length === 0
+        ? []
+        : [{ type: 'notice', severity: 'warning', code: 'env/short-secret', message }],
+  };
+}
+
+/**
+ * The one place through which output leaves: behind it stand only consumers, and none of them sees a secret.
+ * Offsets count what is handed on.
+ */
+export async function* redacted<Result>(
+  events: AsyncGenerator<OutputEvent, Result>,
+  secrets: readonly string[],
+): AsyncGenerator<OutputEvent, Result> {
+  if (secrets.length === 0) return yield* events;
+  const streams = {
+    stdout: { redactor: redactorFor(secrets), offset: 0 },
+    stderr: { redactor: redactorFor(secrets), offset: 0 },
+  };
+  const handOn = (stream: StreamName, data: Uint8Array): OutputEvent[] => {
+    const { offset } = streams[stream];
+    streams[stream].offset += data.length;
+    return data.length === 0 ? [] : [{ type: 'output', stream, data, offset }];
+  };
+  let isOver = false;
+  try {
+    for (;;) {
+      const next = await events.next();
+      if (next.done) {
+        isOver = true;
+        for (const stream of ['stdout', 'stderr'] as const)
+          yield* handOn(stream, streams[stream].redactor.flush());
+        return next.value;
+      }
+      const { stream, data } = next.value;
+      yield* handOn(stream, streams[stream].redactor.push(data));
+    }
+  } catch (error) {
+    isOver = true;
+    throw error;
+  } finally {
+    // The consumer has left: so does the script.
+    if (!isOver) await events.return(undefined as never);
+  }
+}
