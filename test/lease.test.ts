@@ -63,9 +63,11 @@ it('is abandoned when its maker is a zombie', async (context) => {
     const pid = Number(said.toString().trim());
     const stateOf = async (): Promise<string[]> =>
       (await readFile(`/proc/${pid}/stat`, 'latin1')).replace(/^.*\) /, '').split(' ');
-    await expect.poll(() => readFile(`/proc/${parent.pid}/comm`, 'latin1')).toBe('sleep\n');
+    await expect
+      .poll(() => readFile(`/proc/${parent.pid}/comm`, 'latin1'), { timeout: 20_000 })
+      .toBe('sleep\n');
     parent.stdin.end('\n');
-    await expect.poll(async () => (await stateOf())[0]).toBe('Z');
+    await expect.poll(async () => (await stateOf())[0], { timeout: 20_000 }).toBe('Z');
     await takeLease(file());
     await rewrite({ pid, started: (await stateOf())[19] });
     expect([await isHeld(file()), await isAbandoned(file())]).toEqual([false, true]);

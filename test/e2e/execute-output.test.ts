@@ -275,7 +275,7 @@ describe('what a script leaves running', () => {
     const { exitCode, stdout, stderr } = await runbook(folder, ['execute', file]);
     expect([exitCode, stdout]).toEqual([0, 'started\n']);
     expect(stderr).toContain('held its output open');
-    await expect.poll(() => countProcesses('4711.1')).toBe(0);
+    await expect.poll(() => countProcesses('4711.1'), { timeout: 20_000 }).toBe(0);
     expect(await historyOf(folder, file)).toMatchObject([{ exitCode: 0, stdout: 'started\n' }]);
   });
 
@@ -286,7 +286,7 @@ describe('what a script leaves running', () => {
     });
     const { stderr } = await runbook(folder, ['execute', file]);
     expect(stderr).not.toContain('held its output open');
-    await expect.poll(() => countProcesses('4711.2')).toBe(0);
+    await expect.poll(() => countProcesses('4711.2'), { timeout: 20_000 }).toBe(0);
   });
 
   it('does not hold the run open from a session of its own either', async (context) => {

@@ -46,7 +46,7 @@ describe('Ctrl-C', () => {
     await expect.poll(() => countProcesses('4712.1'), { timeout: 20_000 }).toBe(1);
     running.signal('SIGINT');
     expect(await running.ended).toMatchObject({ exitCode: 130, stdout: 'ready\n' });
-    await expect.poll(() => countProcesses('4712.1')).toBe(0);
+    await expect.poll(() => countProcesses('4712.1'), { timeout: 20_000 }).toBe(0);
   });
 
   it('kills at once when pressed again', async () => {
@@ -72,10 +72,12 @@ describe('Ctrl-C', () => {
     const folder = await makeFolder();
     const file = await writeRunbook(folder, 'Yes', { script: 'yes' });
     const running = startRunbook(folder, ['execute', file], { holdStdout: true });
-    await expect.poll(async () => (await workspacesOf(folder)).length).toBe(1);
-    await expect.poll(() => running.child.stdout!.readableLength).toBeGreaterThan(0);
+    await expect.poll(async () => (await workspacesOf(folder)).length, { timeout: 20_000 }).toBe(1);
+    await expect.poll(() => running.child.stdout!.readableLength, { timeout: 20_000 }).toBeGreaterThan(0);
     running.signal('SIGINT');
-    await expect.poll(() => countProcesses(path.join(folder.temporary, 'runbook-'))).toBe(0);
+    await expect
+      .poll(() => countProcesses(path.join(folder.temporary, 'runbook-')), { timeout: 20_000 })
+      .toBe(0);
     running.signal('SIGINT');
     await expect.poll(() => running.child.exitCode, { timeout: 10_000 }).toBe(130);
     expect(await historyOf(folder, file)).toMatchObject([{ exitCode: 130, remark: 'cancelled' }]);
