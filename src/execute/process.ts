@@ -25,6 +25,8 @@ export interface ProcessResult {
   readonly durationMs: number;
   /** Whether something that outlived the script held its output open, and was cut off. */
   readonly wasHeldOpen: boolean;
+  /** The end of what it wrote to stderr. */
+  readonly lastErrors: string;
 }
 
 /** Read ahead of a slow consumer at most this much, then let the script wait. */
@@ -71,7 +73,7 @@ export async function* runProcess(options: ProcessOptions): AsyncGenerator<Outpu
     const { code, signal, ending, durationMs } = await exit;
     if (!hasStarted() && ending === 'exited') throw notReached(queue.before(), code ?? signal);
     const exitCode = code ?? 128 + (signal ? os.constants.signals[signal] : 0);
-    return { exitCode, ending, durationMs, wasHeldOpen: queue.wasHeldOpen() };
+    return { exitCode, ending, durationMs, wasHeldOpen: queue.wasHeldOpen(), lastErrors: queue.lastErrors() };
   } finally {
     // What the script left behind goes now; only then may anybody look at what it wrote.
     await launched.killAll();
@@ -213,8 +215,15 @@ interface OutputQueue {
   readonly drain: () => void;
   readonly close: () => void;
   readonly wasHeldOpen: () => boolean;
+  readonly lastErrors: () => string;
   /** What was said before the script was reached, by a sandbox that failed. */
   readonly before: () => string;
+}
+
+const LAST_BYTES = 8192;
+
+function endOf(earlier: Uint8Array, data: Uint8Array): Uint8Array {
+  return (data.length < LAST_BYTES ? Buffer.concat([earlier, data]) : data).subarray(-LAST_BYTES);
 }
 
 /** Merges the two streams in order of arrival, and stops reading while the consumer is behind. */
@@ -228,6 +237,7 @@ function outputQueue(
   let draining = false;
   let wasHeldOpen = false;
   let before = '';
+  let lastErrors: Uint8Array = new Uint8Array();
   let waitLeftMs = MAX_DRAIN_WAIT_MS;
   let wake = (): void => undefined;
   const close = (): void => {
@@ -245,6 +255,7 @@ function outputQueue(
         before += String(data);
         return;
       }
+      if (stream === 'stderr') lastErrors = endOf(lastErrors, data);
       if (draining && (drainedBytes += data.length) > MAX_DRAIN_BYTES) cutOff();
       queued.push({ type: 'output', stream, data, offset });
       offset += data.length;
@@ -285,6 +296,7 @@ function outputQueue(
     },
     close,
     wasHeldOpen: () => wasHeldOpen,
+    lastErrors: () => Buffer.from(lastErrors).toString('utf8'),
     before: () => before,
   };
 }

@@ -4,7 +4,9 @@ import path from 'node:path';
 import type { ExecutionPolicy } from '../runbook/model.ts';
 import { bubblewrapArguments, type SandboxForm } from './bubblewrap.ts';
 import type { NoticeEvent, SandboxLevel } from './events.ts';
-import { planView } from './hidden.ts';
+import { planView, type View } from './hidden.ts';
+import { hintsFrom } from './hints.ts';
+import { realOf } from './host-paths.ts';
 import type { LaunchOptions } from './launch.ts';
 import { probeBubblewrap, type Probe } from './probe.ts';
 import { systemCallFilter } from './seccomp.ts';
@@ -90,18 +92,9 @@ export interface SandboxInput {
 export function sandboxed(input: SandboxInput, workspace: Workspace): Pick<LaunchOptions, 'bubblewrap'> {
   const { sandbox, execution, environment } = input;
   if (!sandbox.bubblewrap) return {};
-  const { read, write, network, memoryBytes } = execution;
+  const { network, memoryBytes } = execution;
   const { program, form } = sandbox.bubblewrap;
-  const { mounts, links } = planView({
-    ...input,
-    homes: ownHomes(),
-    read,
-    write,
-    searchPath: environment['PATH'] ?? '',
-    privateHome: workspace.home,
-    ownFolders: [workspace.directory, workspace.home, workspace.temporary],
-    workspaceParent: path.dirname(workspace.root),
-  });
+  const { mounts, links } = viewOf(input, workspace);
   for (const { path: link, to } of links) placeLink(link, to);
   return {
     bubblewrap: {
@@ -118,6 +111,32 @@ export function sandboxed(input: SandboxInput, workspace: Workspace): Pick<Launc
       filter: systemCallFilter(network),
     },
   };
+}
+
+function viewOf(input: SandboxInput, workspace: Workspace): View {
+  const { read, write } = input.execution;
+  return planView({
+    ...input,
+    homes: ownHomes(),
+    read,
+    write,
+    searchPath: input.environment['PATH'] ?? '',
+    privateHome: workspace.home,
+    ownFolders: [workspace.directory, workspace.home, workspace.temporary],
+    workspaceParent: path.dirname(workspace.root),
+  });
+}
+
+/** What a script that failed may have missed, by the end of what it wrote to stderr. */
+export function sandboxHints(input: SandboxInput, workspace: Workspace, said: string): NoticeEvent[] {
+  if (!input.sandbox.bubblewrap || said === '') return [];
+  const [home] = ownHomes();
+  return hintsFrom(said, {
+    mounts: viewOf(input, workspace).mounts,
+    home: realOf(home) ?? home,
+    privateHome: workspace.home,
+    ownSecrets: input.ownSecrets.flatMap((file) => realOf(file) ?? []),
+  });
 }
 
 /** One that is there was placed by a first try. */
