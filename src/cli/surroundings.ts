@@ -69,21 +69,21 @@ function xdgFolder(name: string, underHome: string): string {
 }
 
 /**
- * Finds the document that a command line names: a path, else a name in the library.
+ * Finds the document that a command line names: a path, else a name here or in the library.
  *
  * @throws RunbookError `usage` where none is named
  */
-export async function findRunbook(named: string | undefined): Promise<string> {
+export async function findRunbook(given: string | undefined): Promise<string> {
   const { RUNBOOK, RUNBOOKS_DIR } = await settingsFor(['RUNBOOK', 'RUNBOOKS_DIR']);
-  const wanted = named ?? RUNBOOK;
+  const wanted = given ?? RUNBOOK;
   if (wanted === undefined) {
     throw new RunbookError('usage', 'No runbook is named', {
       hint: 'Name a document (`runbook execute DeployService.md`), or set RUNBOOK.',
     });
   }
   if (existsSync(wanted) || wanted.includes('/')) return wanted;
-  const inLibrary = [wanted, `${wanted}.md`].map((name) => path.join(RUNBOOKS_DIR, name)).find(isFile);
-  return inLibrary ?? wanted;
+  const named = [`${wanted}.md`, path.join(RUNBOOKS_DIR, wanted), path.join(RUNBOOKS_DIR, `${wanted}.md`)];
+  return named.find(isFile) ?? wanted;
 }
 
 function isFile(file: string): boolean {
