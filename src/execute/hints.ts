@@ -29,7 +29,7 @@ export function hintsFrom(said: string, input: HintInput): NoticeEvent[] {
       ...STORES.filter(([pattern]) => pattern.test(line)).map(([, file]) => hintOf(file, line, input)),
     ])
     .filter((hint) => hint !== undefined);
-  return [...new Set(hints)].slice(0, MAX_HINTS).map((message) => {
+  return [...new Set(hints)].slice(-MAX_HINTS).map((message) => {
     return { type: 'notice', severity: 'info', code: 'sandbox/hidden', message };
   });
 }

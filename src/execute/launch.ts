@@ -157,11 +157,14 @@ function watchSandbox(child: ChildProcess): Launched {
   ];
   let init: Init | undefined;
   let isReady = false;
+  let isLetGo = false;
   let isStopped = false;
   let said = '';
   const tasksBefore = tasksOfHost();
   const letGo = (): void => {
-    if (init && isReady && !isStopped && !go.writableEnded) go.end('go\n');
+    if (!init || !isReady || isStopped || isLetGo) return;
+    isLetGo = true;
+    go.end('go\n');
   };
   const killAll = async (): Promise<void> => {
     isStopped = true;
@@ -183,14 +186,14 @@ function watchSandbox(child: ChildProcess): Launched {
   for (const stream of [status, ready, go]) stream.on('error', () => undefined);
   return {
     child,
-    hasStarted: () => go.writableEnded,
+    hasStarted: () => isLetGo,
     memoryBytes: () =>
       sum(members().map(residentBytes)) + sum(TEMPORARY_FOLDERS.map((at) => bytesIn(init, at))),
     // Counting ours one by one costs as much as there are processes on this host, and is rarely needed.
     processes: () => (tasksOfHost() - tasksBefore > PROCESS_LIMIT ? members().length : 0),
     // The script is in the group of that process; a signal to bwrap itself would end all without their handlers.
     signal: (name) => {
-      if (go.writableEnded) signalGroup(init?.pid, name);
+      if (isLetGo) signalGroup(init?.pid, name);
       else void killAll();
     },
     killAll,

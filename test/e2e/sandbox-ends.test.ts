@@ -122,11 +122,11 @@ describe.for(attackers.map((attacker) => [attacker.who, attacker] as const))('%s
       'kill -TERM $$': 143,
       'kill -SEGV $$': 139,
     };
-    const ends = Object.keys(codes).map(async (script) => {
+    const found = Object.keys(codes).map(async (script) => {
       const { exitCode } = await attack(folder, attacker, { script });
       return [script, exitCode] as const;
     });
-    expect(Object.fromEntries(await Promise.all(ends))).toEqual(codes);
+    expect(Object.fromEntries(await Promise.all(found))).toEqual(codes);
   });
 
   it('ends a hog of memory with all that it started, and says so', async (context) => {

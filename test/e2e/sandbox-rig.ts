@@ -47,6 +47,8 @@ export interface Attack extends RunbookParts {
   readonly script: string;
   readonly args?: readonly string[];
   readonly options?: RunOptions;
+  /** Starts all of it in other surroundings, as whoever runs the tests. */
+  readonly around?: NonNullable<RunOptions['through']>;
 }
 
 /** Runs a script in the sandbox to its end. */
@@ -58,11 +60,14 @@ let attacks = 0;
 
 /** Starts a script in the sandbox. */
 export async function startAttack(folder: Folder, attacker: Attacker, given: Attack): Promise<Running> {
-  const { args = [], options = {}, ...parts } = given;
+  const { args = [], options = {}, around, ...parts } = given;
   const file = await writeRunbook(folder, `Attack${++attacks}`, parts);
   return startRunbook(folder, ['execute', file, '--no-history', ...args], {
     ...options,
-    through: (command) => attacker.through(options.through?.(command) ?? command),
+    through: (command) => {
+      const line = attacker.through(options.through?.(command) ?? command);
+      return around?.(line) ?? line;
+    },
     env: { SANDBOX: 'required', ...options.env },
   });
 }
