@@ -19,8 +19,8 @@ it('shows a runbook that is valid, and that declares what its script uses', asyn
   const example = /````markdown\n([^]*?)````\n/.exec(page)?.[1] ?? '';
   const { runbook, diagnostics } = parseRunbook(example);
   expect(diagnostics).toEqual([]);
-  const declared = runbook.environment.map(({ name }) => name);
-  const { uses } = undeclaredVariables(runbook.script?.text ?? '', 'bash', (name) => declared.includes(name));
+  const declared = new Set(runbook.environment.map(({ name }) => name));
+  const { uses } = undeclaredVariables(runbook.script?.text ?? '', 'bash', (name) => declared.has(name));
   expect(uses).toEqual([]);
 });
 
