@@ -269,14 +269,25 @@ describe('what a script leaves running', () => {
     expect(stderr).not.toContain('held its output open');
   });
 
-  it('is ended with it, and does not hold the run open', async () => {
+  it('is ended with it, and does not hold the run open, from a session of its own either', async (context) => {
+    needs(context, 'setsid', 'linux');
     const folder = await makeFolder();
-    const file = await writeRunbook(folder, 'Background', { script: 'sleep 4711.1 & echo started' });
-    const { exitCode, stdout, stderr } = await runbook(folder, ['execute', file]);
-    expect([exitCode, stdout]).toEqual([0, 'started\n']);
-    expect(stderr).toContain('held its output open');
+    const file = await writeRunbook(folder, 'Background', {
+      script: 'sleep 4711.1 & echo started',
+    });
+    const apart = await writeRunbook(folder, 'Apart', {
+      script: 'setsid sleep 4711.3 & echo started',
+    });
+    const runs = await Promise.all([file, apart].map((each) => runbook(folder, ['execute', each])));
+    // What this sandbox cannot end is ours to end.
+    await endProcesses('4711.3');
+    for (const { exitCode, stdout, stderr } of runs) {
+      expect([exitCode, stdout]).toEqual([0, 'started\n']);
+      expect(stderr).toContain('held its output open');
+    }
     await expect.poll(() => countProcesses('4711.1'), { timeout: 20_000 }).toBe(0);
     expect(await historyOf(folder, file)).toMatchObject([{ exitCode: 0, stdout: 'started\n' }]);
+    expect((await historyOf(folder, apart)).length).toBe(1);
   });
 
   it('is ended at once where it holds nothing', async () => {
@@ -287,19 +298,5 @@ describe('what a script leaves running', () => {
     const { stderr } = await runbook(folder, ['execute', file]);
     expect(stderr).not.toContain('held its output open');
     await expect.poll(() => countProcesses('4711.2'), { timeout: 20_000 }).toBe(0);
-  });
-
-  it('does not hold the run open from a session of its own either', async (context) => {
-    needs(context, 'setsid', 'linux');
-    const folder = await makeFolder();
-    const file = await writeRunbook(folder, 'Background', {
-      script: 'setsid sleep 4711.3 & echo started',
-    });
-    const { exitCode, stdout, stderr } = await runbook(folder, ['execute', file]);
-    // What this sandbox cannot end is ours to end.
-    await endProcesses('4711.3');
-    expect([exitCode, stdout]).toEqual([0, 'started\n']);
-    expect(stderr).toContain('held its output open');
-    expect((await historyOf(folder, file)).length).toBe(1);
   });
 });
