@@ -6,6 +6,8 @@ export default defineConfig({
     setupFiles: ['test/setup.ts'],
     testTimeout: 30_000,
     hookTimeout: 30_000,
+    // Most tests wait for processes; a worker for each core keeps both busy.
+    maxWorkers: '100%',
     reporters: ['default'],
   },
 });
