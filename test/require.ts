@@ -18,6 +18,8 @@ const components = {
   'ordinary user': () => works(asOrdinaryUser([...program, '--version'])),
   /** Bubblewrap, for whoever runs the tests and for an ordinary user. */
   bubblewrap: () => works(bubblewrap) && works(asOrdinaryUser(bubblewrap)),
+  /** A Landlock that knows scopes (version 6), and perl, with which scripts are put into one. */
+  landlock: () => works(['perl', '-e', 'exit(syscall(444, 0, 0, 1) < 6)']),
   /** Mounting a file system that nobody else sees. */
   mount: () => works(inMountNamespace('mount -t tmpfs -o size=16k tmpfs /mnt')),
 } satisfies Record<string, () => boolean>;

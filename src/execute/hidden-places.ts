@@ -73,18 +73,22 @@ function dotEntries(folder: string): string[] {
 }
 
 /**
- * The sockets that somebody on this host has bound to a path; that a file system is read-only does not stop
- * anybody from connecting to them.
+ * The sockets of this host: those at a path, which a read-only file system keeps nobody from connecting to; and
+ * whether there are any without one.
  *
  * @see man 5 proc, /proc/net/unix
  */
-export function boundSockets(): string[] {
+export function hostSockets(): { readonly paths: readonly string[]; readonly hasAbstract: boolean } {
   let text = '';
   try {
     text = readFileSync('/proc/net/unix', 'utf8');
   } catch {
-    return [];
+    return { paths: [], hasAbstract: false };
   }
-  const names = text.split('\n').flatMap((line) => /^(?:\S+\s+){7}(\/.*)$/.exec(line)?.[1] ?? []);
-  return [...new Set(names)].filter((file) => statOf(file)?.isSocket());
+  const names = new Set(text.split('\n').flatMap((line) => /^(?:\S+\s+){7}(.+)$/.exec(line)?.[1] ?? []));
+  return {
+    paths: [...names].filter((name) => name.startsWith('/') && statOf(name)?.isSocket()),
+    // A name of five digits is one that the kernel gave to a client.
+    hasAbstract: [...names].some((name) => /^@(?![0-9a-f]{5}$)/.test(name)),
+  };
 }

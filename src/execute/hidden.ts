@@ -1,11 +1,5 @@
 import path from 'node:path';
-import {
-  boundSockets,
-  CREDENTIAL_STORES,
-  homePlaces,
-  isOfSystem,
-  namedCredentials,
-} from './hidden-places.ts';
+import { CREDENTIAL_STORES, homePlaces, hostSockets, isOfSystem, namedCredentials } from './hidden-places.ts';
 import { aliasesOf, hostMounts, isInside, movedTo, openable, realOf, statOf } from './host-paths.ts';
 import { homeOf, isKnownToolchain, toolchainsOf } from './toolchains.ts';
 
@@ -26,6 +20,8 @@ export interface View {
   readonly mounts: readonly Mount[];
   /** To be made in the private home. */
   readonly links: readonly { readonly path: string; readonly to: string }[];
+  /** Sockets of the host that stand in no file system, and so can be reached in its network namespace. */
+  readonly hasAbstractSockets: boolean;
 }
 
 export interface HidingInput {
@@ -83,7 +79,8 @@ export function planView(input: HidingInput): View {
   const shown = [...resolverMounts(), ...programs, ...declared];
   const isSeen = (file: string): boolean =>
     !covered.some((folder) => isInside(folder, file)) || shown.some(({ from }) => isInside(from, file));
-  const sockets = boundSockets().filter((file) => isSeen(file) && isOpenable(file));
+  const { paths, hasAbstract } = hostSockets();
+  const sockets = paths.filter((file) => isSeen(file) && isOpenable(file));
   const masks = [...hidden, ...sockets, ...secrets];
   const mounts = ordered([
     ...[...hidden, ...sockets].map(hiddenMount),
@@ -94,7 +91,7 @@ export function planView(input: HidingInput): View {
     ...input.ownFolders.map((folder) => shownMount(folder, folder, true)),
     ...secrets.map(hiddenMount),
   ]);
-  return { mounts, links: toolchainLinks(programs, input) };
+  return { mounts, links: toolchainLinks(programs, input), hasAbstractSockets: hasAbstract };
 }
 
 type Shown = Extract<Mount, { readonly kind: 'shown' }>;

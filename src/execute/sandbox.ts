@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { ExecutionPolicy } from '../runbook/model.ts';
@@ -94,7 +94,7 @@ export function sandboxed(input: SandboxInput, workspace: Workspace): Pick<Launc
   if (!sandbox.bubblewrap) return {};
   const { network, memoryBytes } = execution;
   const { program, form } = sandbox.bubblewrap;
-  const { mounts, links } = viewOf(input, workspace);
+  const { mounts, links, hasAbstractSockets } = viewOf(input, workspace);
   for (const { path: link, to } of links) placeLink(link, to);
   return {
     bubblewrap: {
@@ -109,8 +109,20 @@ export function sandboxed(input: SandboxInput, workspace: Workspace): Pick<Launc
         form,
       }),
       filter: systemCallFilter(network),
+      gateOptions: [
+        ...(pipesCores() ? ['no-piped-cores' as const] : []),
+        ...(network && hasAbstractSockets ? ['own-abstract-sockets' as const] : []),
+      ],
     },
   };
+}
+
+function pipesCores(): boolean {
+  try {
+    return readFileSync('/proc/sys/kernel/core_pattern', 'latin1').startsWith('|');
+  } catch {
+    return false;
+  }
 }
 
 function viewOf(input: SandboxInput, workspace: Workspace): View {
