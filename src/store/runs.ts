@@ -130,7 +130,7 @@ export function runFolder(stateFolder: string, id: string): string {
   return path.join(runsFolder(stateFolder), id);
 }
 
-export function runsFolder(stateFolder: string): string {
+function runsFolder(stateFolder: string): string {
   return path.join(stateFolder, 'runs');
 }
 
