@@ -48,7 +48,7 @@ export async function executeCommand(named: string | undefined, options: Execute
     return await run(
       source,
       options,
-      reporter ?? terminalReporter(source, { quiet: options.quiet === true, keepsHistory: options.history }),
+      reporter ?? terminalReporter(source, { quiet: options.quiet === true }),
     );
   } catch (error) {
     if (!reporter || !isRunbookError(error)) throw error;

@@ -8,10 +8,7 @@ import { findingsText } from './findings.ts';
 import type { Spinner } from './spinner.ts';
 
 /** The script's output goes to ours as it is; our own words go to stderr. */
-export function terminalReporter(
-  source: string,
-  { quiet, keepsHistory }: { readonly quiet: boolean; readonly keepsHistory: boolean },
-): Reporter {
+export function terminalReporter(source: string, { quiet }: { readonly quiet: boolean }): Reporter {
   const look = lookOf(process.stderr);
   // Our words never go on a line that the script has begun.
   let isLineOpen = false;
@@ -51,8 +48,7 @@ export function terminalReporter(
         case 'finished':
           spinner?.stop();
           if (event.outcome === 'dry_run') await write(process.stdout, planText(started!));
-          else if (!quiet)
-            await say(summary(event, started!.runbook, keepsHistory ? source : undefined, tail.line(), look));
+          else if (!quiet) await say(summary(event, started!.runbook, tail.line(), look));
           break;
         case 'refused':
           await say(refusalText(event, source, look));
@@ -65,13 +61,7 @@ export function terminalReporter(
   };
 }
 
-function summary(
-  event: FinishedEvent,
-  runbook: string,
-  source: string | undefined,
-  lastError: string,
-  { colour, glyph }: Look,
-): string {
+function summary(event: FinishedEvent, runbook: string, lastError: string, { colour, glyph }: Look): string {
   const facts = [
     `exit code ${event.exitCode}`,
     formatDuration(event.durationMs / 1000),
@@ -82,8 +72,8 @@ function summary(
     event.outcome
   ];
   const quoted = lastError === '' ? '' : `  ${colour.dim('last error:')} ${lastError}\n`;
-  const log =
-    source === undefined ? '' : `  ${colour.dim('whole log:')} runbook history ${shellWord(source)} -n 1\n`;
+  const log = `  ${colour.dim('whole log:')} runbook runs logs ${event.runId}
+`;
   return `${colour.red(glyph.fail)} ${runbook} ${what}: ${facts.join(', ')}\n${quoted}${log}`;
 }
 
@@ -135,8 +125,4 @@ function lastLine(): { add: (data: Uint8Array) => void; line: () => string } {
       return oneLine((lines.at(-1) ?? '').replaceAll(/\u001B\[[0-?]*[ -/]*[@-~]/g, ''), 200);
     },
   };
-}
-
-function shellWord(word: string): string {
-  return /^[\w./@%+=:,-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
 }

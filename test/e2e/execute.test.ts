@@ -326,7 +326,7 @@ describe('the last lines', () => {
     expect(stderr.split('\n').slice(-4)).toEqual([
       expect.stringMatching(new RegExp(`^✗ Told me failed: exit code 4, \\d+ ms, run ${runId}$`)),
       '  last error: the cause',
-      `  whole log: runbook history '${file}' -n 1`,
+      `  whole log: runbook runs logs ${runId}`,
       '',
     ]);
   });
@@ -334,10 +334,10 @@ describe('the last lines', () => {
   it('say which command shows the log, and it does', async () => {
     const folder = await makeFolder();
     const file = await writeRunbook(folder, 'Log', { script: 'echo the output; exit 4' });
-    await runbook(folder, ['execute', file]);
-    const { stdout } = await runbook(folder, ['history', file, '-n', '1']);
-    expect(stdout).toContain('exit code 4');
-    expect(stdout).toContain('    the output\n');
+    const { stderr } = await runbook(folder, ['execute', file]);
+    const runId = /runbook runs logs (\S+)\n/.exec(stderr)?.[1] ?? '';
+    const { stdout } = await runbook(folder, ['runs', 'logs', runId]);
+    expect(stdout).toBe('the output\n');
   });
 });
 

@@ -215,7 +215,7 @@ describe('Ctrl-C', () => {
     await terminal.press('C-c');
     const screen = await terminal.shows(ENDED);
     expect(screen).toMatch(
-      /\nstarted\n✗ One cancelled: exit code 130, [\d.]+ s, run \S+\n {2}whole log: runbook history One\.md -n 1\nexit=130\nready>$/,
+      /\nstarted\n✗ One cancelled: exit code 130, [\d.]+ s, run \S+\n {2}whole log: runbook runs logs \S+\nexit=130\nready>$/,
     );
     expect(await terminal.cursor()).toEqual({ isVisible: true, column: PROMPT.length });
     expect(await historyOf(folder, 'One.md')).toMatchObject([
