@@ -8,6 +8,7 @@ import { asOrdinaryUser, inMountNamespace, program } from './e2e/rig.ts';
 const components = {
   linux: () => process.platform === 'linux',
   bash: () => isOnPath('bash'),
+  busybox: () => isOnPath('busybox'),
   zsh: () => isOnPath('zsh'),
   fish: () => isOnPath('fish'),
   setsid: () => isOnPath('setsid'),

@@ -94,7 +94,7 @@ function gate(options: readonly GateOption[]): string {
     'echo ready >&5',
     'read -r go <&6 || exit 125',
     'exec 5>&- 6<&-',
-    'ulimit -c 0 2>/dev/null',
+    ...(options.includes('no-piped-cores') ? [] : ['ulimit -c 0 2>/dev/null']),
     // Fails where the limit is lower already.
     'ulimit -n 4096 2>/dev/null',
     // dash calls the number of processes -p, bash and others -u.
@@ -108,8 +108,9 @@ function gate(options: readonly GateOption[]): string {
 export type GateOption = keyof typeof GATE_OPTIONS;
 
 const GATE_OPTIONS = {
-  /** A core dump that goes to a program is bound by no limit but this one. @see man 5 core */
-  'no-piped-cores': 'command -v prlimit >/dev/null && set -- prlimit --core=1 -- "$@"',
+  /** A core dump that goes to a program is bound by no limit but that of one byte. @see man 5 core */
+  'no-piped-cores':
+    'if command -v prlimit >/dev/null && [ "$(ulimit -Hc)" != 0 ]; then set -- prlimit --core=1 -- "$@"; else ulimit -c 0; fi',
   /**
    * The host's abstract sockets are in its network namespace. Landlock (from its version 6 on) keeps a process to those
    * that were made in its own domain, and there is no tool for that: landlock_create_ruleset with nothing but the

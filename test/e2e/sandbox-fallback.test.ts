@@ -7,6 +7,7 @@ import { needs } from '../require.ts';
 import {
   countProcesses,
   endProcesses,
+  inMountNamespace,
   makeFolder,
   runbook,
   startRunbook,
@@ -194,6 +195,39 @@ it('leaves root without any capability where the host forbids user namespaces', 
   });
   expect(stdout, stderr).toMatch(/^3\n\d\n$/);
   expect(stderr).toContain('This host forbids user namespaces');
+});
+
+describe('a host', () => {
+  it.for(['bash', 'busybox'] as const)('may have %s for /bin/sh', async (shell, context) => {
+    needs(context, shell, 'mount');
+    const [attacker] = attackers;
+    const folder = await arena(context, attacker!);
+    const { exitCode, stdout, stderr } = await attack(folder, attacker!, {
+      script: '#! /bin/sh\necho "$0" "$A"; grep -E "processes|open files" /proc/self/limits; exit 3',
+      environment: 'A: a value',
+      args: ['-e', "A=it's"],
+      around: (command) =>
+        inMountNamespace(`mount --bind $(command -v ${shell}) $(readlink -f /bin/sh); exec "$@"`, ...command),
+    });
+    expect({ exitCode, stderr }).toMatchObject({ exitCode: 3 });
+    expect(stdout).toMatch(/script it's\n.* 512 .*\n.* 4096 /);
+  });
+
+  it('that hands core dumps to a program gets none of a script', async (context) => {
+    needs(context, 'mount');
+    const [attacker] = attackers;
+    const folder = await arena(context, attacker!);
+    await writeFile(path.join(folder.path, 'pattern'), '|/usr/lib/systemd/systemd-coredump %P\n');
+    const { stdout, stderr } = await attack(folder, attacker!, {
+      script: 'grep core /proc/self/limits',
+      around: (command) =>
+        inMountNamespace(
+          `mount --bind ${folder.path}/pattern /proc/sys/kernel/core_pattern; exec "$@"`,
+          ...command,
+        ),
+    });
+    expect(stdout, stderr).toMatch(/^Max core file size +1 +1 +bytes/);
+  });
 });
 
 describe('the process sandbox does not stop', () => {
