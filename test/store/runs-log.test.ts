@@ -241,6 +241,15 @@ async function untilSegments(log: ReturnType<typeof openLog>, limit: number, tur
   return Buffer.concat(printed);
 }
 
+/** Resolves when the end of what was printed is on disk. */
+async function untilWritten(printed: Buffer): Promise<void> {
+  for (;;) {
+    const { tail } = (await readAll()).stdout;
+    if (tail.length > 0 && printed.subarray(printed.length - tail.length).equals(tail)) return;
+    await new Promise(setImmediate);
+  }
+}
+
 it('takes no more disk than the limit allows, however long it goes on', async () => {
   const log = openLog(folder, 2000, () => 1);
   const printed = await untilSegments(log, 2000, 5);
@@ -254,7 +263,8 @@ it('takes no more disk than the limit allows, however long it goes on', async ()
 
 it('has what a killed runner wrote, and puts it in order afterwards, also twice', async () => {
   const log = openLog(folder, 2000, () => 1);
-  await untilSegments(log, 2000, 3);
+  const printed = await untilSegments(log, 2000, 3);
+  await untilWritten(printed);
   // As a killed runner leaves it: with a line that is cut off.
   await appendFile(path.join(folder, 'output.ndjson'), '{"t":1,"s":"std');
   const before = (await readAll()).stdout;
