@@ -18,7 +18,10 @@ export const GAP_FIRST = 1;
 /** A byte that may stand behind such a byte. */
 export const GAP_LATER = 2;
 
-/** Longer values are searched for in overlapping pieces, so that what must be held back stays small. */
+/**
+ * Longer values are searched for in overlapping pieces, so that what must be held back stays small. No form of a
+ * character is longer than 15 bytes, so that none of a piece has 65,536.
+ */
 const MAX_WHOLE_LENGTH = 4096;
 const PIECE_LENGTH = 1024;
 const OVERLAP_LENGTH = 64;
@@ -101,11 +104,13 @@ function view(
   return { symbolOf, gapOf, maxGap, patterns };
 }
 
-/** A value, the same without blanks around it, and its lines. */
+/** A value, its lines, and what a shell makes of it: in words, and with the escapes that its `echo` knows. */
 function partsOf(value: string): string[] {
   const lines = value.split(/\r\n|\r|\n/).map((line) => line.trim());
   const wanted = lines.length > 1 ? lines.filter((line) => !isOrdinary(line)) : [];
-  return [value, value.trim(), ...wanted].filter((part) => !isTooShort(part)).flatMap(piecesOf);
+  const words = value.trim().replaceAll(/[ \t\n]+/g, ' ');
+  const parts = [value, value.trim(), words, ...wanted, ...echoed(value)];
+  return parts.filter((part) => !isTooShort(part)).flatMap(piecesOf);
 }
 
 /**
@@ -120,6 +125,25 @@ function isOrdinary(line: string): boolean {
     /^\[[\w. -]+\]$/.test(line)
   );
 }
+
+/** In dash and zsh `echo` does so always, in bash and coreutils with `-e`; each knows other escapes. */
+function echoed(value: string): string[] {
+  if (!value.includes('\\')) return [];
+  return [
+    /\\([abfnrtv\\]|0[0-7]{0,3}|[1-7][0-7]{0,2})/g,
+    /\\([abeEfnrtv\\]|0[0-7]{0,3}|x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{1,4})/g,
+    /\\([abeEfnrtv\\]|0[0-7]{0,3}|[1-7][0-7]{0,2}|x[0-9a-fA-F]{1,2})/g,
+  ].map((escapes) =>
+    value.replaceAll(escapes, (_, code: string) => {
+      const number = /^[0-7]/.test(code) ? Number.parseInt(code, 8) : Number.parseInt(code.slice(1), 16);
+      return ESCAPED[code] ?? String.fromCharCode(number);
+    }),
+  );
+}
+
+const ESCAPED: Readonly<Record<string, string>> = Object.fromEntries(
+  Array.from('abeEfnrtv\\', (code, index) => [code, '\x07\b\x1b\x1b\f\n\r\t\v\\'.charAt(index)]),
+);
 
 function piecesOf(part: string): string[] {
   if (part.length <= MAX_WHOLE_LENGTH) return [part];
@@ -178,15 +202,15 @@ function base64Forms(bytes: Uint8Array): string[] {
       .toString('base64')
       .slice(from);
     const inside = last.slice(0, Math.floor(((offset + bytes.length) * 8) / 6) - from);
-    return [inside, last.replace(/=+$/, ''), last, withNewline];
+    return [inside, last.replace(/=+$/, ''), last, withNewline.replace(/=+$/, ''), withNewline];
   });
 }
 
 const LETTERS: Readonly<Record<string, string>> = { '\b': 'b', '\t': 't', '\n': 'n', '\f': 'f', '\r': 'r' };
 const BASH_LETTERS = { ...LETTERS, '\x07': 'a', '\v': 'v', '\x1b': 'E' };
 const ZSH_LETTERS = { '\t': 't', '\n': 'n' };
-/** Roughly what a shell in a UTF-8 locale takes for unprintable. */
-const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]/gu;
+/** What a shell in a UTF-8 locale takes for unprintable, as far as C libraries agree. */
+const UNPRINTABLE = /[\p{Cc}\p{Cn}\p{Zl}\p{Zp}]/gu;
 
 /**
  * What is left of a value, written by a shell or as JSON, without quotes and backslashes: `it'\''s` is `its`. How
@@ -211,8 +235,8 @@ function quotedForms(text: string): string[] {
     text.replaceAll(/[^ -~]/gu, inLetters(BASH_LETTERS, octal)),
     text.replaceAll(UNPRINTABLE, inLetters(ZSH_LETTERS, zshMeta)),
     text.replaceAll(/[^ -~]/gu, inLetters(ZSH_LETTERS, zshMeta)),
-    text.replaceAll(UNPRINTABLE, dollars(inLetters(BASH_LETTERS, octal))),
-    text.replaceAll(/[^ -~]/gu, dollars(inLetters(BASH_LETTERS, octal))),
+    text.replaceAll(UNPRINTABLE, inDollars(inLetters(BASH_LETTERS, octal))),
+    text.replaceAll(/[^ -~]/gu, inDollars(inLetters(BASH_LETTERS, octal), /\d{3}|[a-zA-Z]/g)),
     text.replaceAll(/[^ -~]/gu, inLetters(LETTERS, byteHex)),
   ].map((form) => Buffer.from(form).toString('latin1'));
   return [...forms, zshInternal(text)]
@@ -245,9 +269,9 @@ function zshMeta(char: string): string {
   });
 }
 
-/** `$'\n'`, each byte by itself. */
-function dollars(escape: (char: string) => string): (char: string) => string {
-  return (char) => escape(char).replaceAll(/\d{3}|[a-zA-Z]/g, (code) => `$${code}`);
+/** `$'\342\200\250'` or, each byte by itself, `$'\342'$'\200'$'\250'`. */
+function inDollars(escape: (char: string) => string, codes = /.+/g): (char: string) => string {
+  return (char) => escape(char).replaceAll(codes, (code) => `$${code}`);
 }
 
 /** What zsh holds in memory, and shows of a `case` and of a loop's variable. */
