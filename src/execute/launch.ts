@@ -105,7 +105,7 @@ function gate(options: readonly GateOption[]): string {
 }
 
 /** What only some hosts need, for it costs a program more; each is put before the command, where it is installed. */
-export type GateOption = keyof typeof GATE_OPTIONS;
+type GateOption = keyof typeof GATE_OPTIONS;
 
 const GATE_OPTIONS = {
   /** A core dump that goes to a program is bound by no limit but that of one byte. @see man 5 core */
