@@ -46,10 +46,15 @@ export class NotReached extends Error {}
  * Runs a script in a session of its own and yields its output as it comes. Whatever happens to the consumer,
  * the script's process group is gone and its output is closed when this ends.
  *
+ * @param folder a private folder for what only lives while the process starts
+ * @param prepare says how to start it; it is asked while the pipes are being made
  * @throws NotReached, or the system's error where the process cannot be started
  */
-export async function* runProcess(options: ProcessOptions): AsyncGenerator<OutputEvent, ProcessResult> {
-  const pipes = await openPipes(options.folder, ['stdout', 'stderr']);
+export async function* runProcess(
+  folder: string,
+  prepare: () => ProcessOptions,
+): AsyncGenerator<OutputEvent, ProcessResult> {
+  const { pipes, options } = await prepared(folder, prepare);
   const started = performance.now();
   let hasStarted = (): boolean => false;
   const queue = outputQueue(
@@ -83,6 +88,26 @@ export async function* runProcess(options: ProcessOptions): AsyncGenerator<Outpu
   }
 }
 
+async function prepared(
+  folder: string,
+  prepare: () => ProcessOptions,
+): Promise<{ pipes: [Pipe, Pipe]; options: ProcessOptions }> {
+  const opening = openPipes(folder, ['stdout', 'stderr']);
+  try {
+    closeInheritedDescriptors();
+    const options = prepare();
+    return { pipes: await opening, options };
+  } catch (error) {
+    await opening.then(closePipes, () => undefined);
+    throw error;
+  }
+}
+
+function closePipes(pipes: readonly Pipe[]): void {
+  closeWriters(pipes);
+  for (const { reader } of pipes) reader.destroy();
+}
+
 function notReached(said: string, how: number | NodeJS.Signals | null): NotReached {
   const reason = said.trim().split('\n').at(-1) || `it ended with ${how}`;
   return new NotReached(
@@ -95,7 +120,6 @@ function notReached(said: string, how: number | NodeJS.Signals | null): NotReach
 function launchOnto(pipes: readonly [Pipe, Pipe], options: ProcessOptions, close: () => void): Launched {
   const output = [pipes[0].writeDescriptor, pipes[1].writeDescriptor] as const;
   try {
-    closeInheritedDescriptors(output);
     return launch(options, output);
   } catch (error) {
     close();
@@ -109,11 +133,11 @@ function launchOnto(pipes: readonly [Pipe, Pipe], options: ProcessOptions, close
  * Closes what our own parent left open: a child inherits such descriptors, and with them files that it never
  * declared. Node's own are marked close-on-exec.
  */
-function closeInheritedDescriptors(except: readonly number[]): void {
+function closeInheritedDescriptors(): void {
   const CLOSE_ON_EXEC = 0o2000000;
   for (const name of listDescriptors()) {
     const descriptor = Number(name);
-    if (descriptor <= 2 || except.includes(descriptor)) continue;
+    if (descriptor <= 2) continue;
     try {
       const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${name}`, 'latin1'))?.[1];
       if (flags !== undefined && (Number.parseInt(flags, 8) & CLOSE_ON_EXEC) === 0) closeSync(descriptor);

@@ -111,12 +111,13 @@ async function* reachScript(
   input: RunInput,
   workspace: Workspace,
 ): AsyncGenerator<OutputEvent, ProcessResult> {
+  const prepare = (): ProcessOptions => processOptions(input, workspace);
   try {
-    return yield* runProcess(processOptions(input, workspace));
+    return yield* runProcess(workspace.root, prepare);
   } catch (error) {
     if (!(error instanceof NotReached)) throw error;
     await input.sandbox.bubblewrap?.forget();
-    return yield* runProcess(processOptions(input, workspace));
+    return yield* runProcess(workspace.root, prepare);
   }
 }
 

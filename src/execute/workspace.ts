@@ -57,7 +57,7 @@ export interface WorkspaceInput {
  */
 export async function makeWorkspace(input: WorkspaceInput): Promise<Workspace> {
   const parent = await realpath(workspaceParent(input.parent)).catch(() => workspaceParent(input.parent));
-  await removeLeftovers(parent);
+  const cleaning = removeLeftovers(parent);
   const { root, lease } = await makeRoot(parent);
   const workspace: Workspace = {
     root,
@@ -70,13 +70,17 @@ export async function makeWorkspace(input: WorkspaceInput): Promise<Workspace> {
     remove: async () => {
       await removeRoot(root);
       await lease.release();
+      await cleaning;
     },
   };
   try {
-    for (const folder of [workspace.directory, workspace.home, workspace.temporary])
-      await mkdir(folder, { mode: 0o700 });
-    await writeFile(workspace.outputFile, '', { mode: 0o600 });
-    await writeFile(workspace.emptyFile, '', { mode: 0o000 });
+    await Promise.all([
+      ...[workspace.directory, workspace.home].map((folder) => mkdir(folder, { mode: 0o700 })),
+      mkdir(workspace.temporary, { mode: 0o700 }).then(() =>
+        writeFile(workspace.outputFile, '', { mode: 0o600 }),
+      ),
+      writeFile(workspace.emptyFile, '', { mode: 0o000 }),
+    ]);
     await placeInputs(input, workspace.directory);
     await writeScript(workspace.scriptFile, input.runbook.script?.text ?? '');
     if (input.linksHome) await placeHomeLinks(input, workspace.home);
