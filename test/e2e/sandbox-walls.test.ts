@@ -248,7 +248,8 @@ os.execvp(sys.argv[1], sys.argv[1:])
     onTestFinished(() => closeSync(descriptor));
     const { stdout } = await attack(folder, attacker, {
       // The shell itself holds the script.
-      script: "ls -l /proc/$$/fd /proc/1/fd | grep -oE '[0-9]+ -> .*' | grep -vE '^[012] |runbook-script'",
+      script:
+        "ls -l /proc/$$/fd /proc/1/fd > list; sed -nE '/runbook-script/d; s/.* ([0-9]+ -> )/\\1/p' list | grep -v '^[012] '",
       options: { descriptors: [descriptor, descriptor, descriptor] },
     });
     expect(stdout.replaceAll(/\d+ -> anon_inode:\[eventfd\]\n/g, '')).toBe('');
