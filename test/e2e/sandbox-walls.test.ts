@@ -249,7 +249,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
     const { ino } = await stat(secret);
     const { stdout } = await attack(folder, attacker, {
       script: 'ls -Li /proc/*/fd/* 2> /dev/null | cut -d/ -f1 | tr -d " "; echo end',
-      options: { descriptors: [descriptor, descriptor, descriptor] },
+      options: { descriptors: Array.from({ length: 12 }, () => descriptor) },
     });
     const inodes = stdout.trim().split('\n');
     expect(inodes.length).toBeGreaterThan(6);
