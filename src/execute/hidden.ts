@@ -67,7 +67,8 @@ export function planView(input: HidingInput): View {
   const fresh = real(TEMPORARY_FOLDERS);
   const homes = real(homePlaces(input.homes));
   const secrets = real(input.ownSecrets).map(volumeOf);
-  const named = [...CREDENTIAL_STORES, ...namedCredentials(input.hostEnvironment), ...input.hide];
+  const hide = input.hide.map((file) => file.replace(/^~(?=\/)/, input.homes[0]));
+  const named = [...CREDENTIAL_STORES, ...namedCredentials(input.hostEnvironment), ...hide];
   const hidden = [...homes, ...real(['/run', ...named]), ...workspacesOfOthers(parent, fresh)];
   const covered = [...hidden, ...fresh, '/dev'];
 
