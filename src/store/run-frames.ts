@@ -71,22 +71,28 @@ export function readLog(folder: string): () => AsyncGenerator<LogPiece> {
  * Puts the tails of a run that is over behind the heads in its log, with a marker where bytes are missing. It may
  * be done again, or by two at once: who reads passes over what was read already.
  *
- * @param received how much there was of each stream, where that is known
+ * @param known how much there was of each stream, and where their heads end, where the writer itself asks
  */
 export async function joinTails(
   folder: string,
   limitBytes: number,
-  received?: Readonly<Record<StreamName, number>>,
+  known?: {
+    readonly received: Readonly<Record<StreamName, number>>;
+    readonly heads: Readonly<Record<StreamName, number>> | undefined;
+  },
 ): Promise<StreamCounts> {
-  const seen = { stdout: newReading(), stderr: newReading() };
-  for await (const { frame } of linesOf(path.join(folder, LOG))) take(seen[frame.s], frame);
+  const heads = known?.heads;
+  const seen = { stdout: newReading(heads?.stdout), stderr: newReading(heads?.stderr) };
+  if (!heads) {
+    for await (const { frame } of linesOf(path.join(folder, LOG))) take(seen[frame.s], frame);
+  }
   const segments = {
     stdout: await segmentsOf(folder, 'stdout'),
     stderr: await segmentsOf(folder, 'stderr'),
   };
   const ends = {
-    stdout: received?.stdout ?? (await endOf(folder, segments.stdout, seen.stdout)),
-    stderr: received?.stderr ?? (await endOf(folder, segments.stderr, seen.stderr)),
+    stdout: known?.received.stdout ?? (await endOf(folder, segments.stdout, seen.stdout)),
+    stderr: known?.received.stderr ?? (await endOf(folder, segments.stderr, seen.stderr)),
   };
   const more = STREAMS.map((name) => {
     const from = ends[name] - Math.max(0, limitBytes - (seen[name].headEnd ?? seen[name].expected));
@@ -115,8 +121,8 @@ interface Reading {
   missingBytes: number;
 }
 
-function newReading(): Reading {
-  return { expected: 0, atMs: 0, headEnd: undefined, missingBytes: 0 };
+function newReading(from = 0): Reading {
+  return { expected: from, atMs: 0, headEnd: undefined, missingBytes: 0 };
 }
 
 /** @returns what a frame has that was not read before: how much is missing first, then bytes */
@@ -141,7 +147,7 @@ function bytesOf(frame: Frame): Uint8Array {
 
 async function endOf(folder: string, segments: readonly string[], seen: Reading): Promise<number> {
   let end = seen.expected;
-  for (const name of segments.slice(-1)) {
+  for (const name of segments) {
     for await (const { frame } of linesOf(path.join(folder, name)))
       end = Math.max(end, frame.o + bytesOf(frame).length);
   }

@@ -26,14 +26,15 @@ export interface RunLog {
   readonly close: () => Promise<{ readonly counts: StreamCounts; readonly problem?: unknown }>;
 }
 
-/** So much of a stream stands in one frame at most. */
-const FRAME_BYTES = 64 * 1024;
-/** Smaller pieces that follow each other are put together. */
-const BLOCK_BYTES = 8 * 1024;
+/** So much of a stream stands in one frame at most; what follows each other within that is put together. */
+const BLOCK_BYTES = 64 * 1024;
+const SMALL_BLOCK_BYTES = 8 * 1024;
+/** So much is made into frames and written at once. */
+const WRITE_BYTES = 256 * 1024;
 /** Between two writes, so that a script that prints byte by byte does not get a frame for each. */
 const INTERVAL_MS = 10;
 /** A tail that is written over again and again may cost this part of the time. */
-const TAIL_SHARE = 1 / 20;
+const TAIL_SHARE = 1 / 50;
 /** So many bytes of a character may stand before a cut, and are then kept with the tail. */
 const MAX_CARRY = 3;
 
@@ -73,7 +74,9 @@ export function openLog(folder: string, limitBytes: number, elapsedMs: () => num
   const headLimit = Math.ceil(limitBytes / 2);
   const tailLimit = limitBytes > headLimit ? limitBytes - headLimit + MAX_CARRY : 0;
   const streams = { stdout: newStream('stdout'), stderr: newStream('stderr') };
-  let heads: Block[] = [];
+  let pendingHeads: Block[] = [];
+  /** Room that a fast script uses again and again. */
+  const spare: Uint8Array[] = [];
   let log: FileHandle | undefined;
   let logBytes = 0;
   let problem: { readonly error: unknown } | undefined;
@@ -88,13 +91,19 @@ export function openLog(folder: string, limitBytes: number, elapsedMs: () => num
     stream.receivedBytes += data.length;
     if (problem) return;
     const first = data.subarray(0, Math.max(0, headLimit - offset));
-    if (first.length > 0) append(heads, name, offset, first, elapsedMs());
+    append(pendingHeads, name, offset, first, elapsedMs(), (wanted) =>
+      Buffer.allocUnsafeSlow(Math.max(SMALL_BLOCK_BYTES, Math.min(BLOCK_BYTES, wanted))),
+    );
     const rest = data.subarray(first.length);
     if (rest.length > 0 && tailLimit > 0) {
-      append(stream.tail, name, offset + first.length, rest, elapsedMs());
+      append(stream.tail, name, offset + first.length, rest, elapsedMs(), () => {
+        return spare.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES);
+      });
       stream.tailBytes += rest.length;
       while (stream.tailBytes - stream.tail[0]!.length > tailLimit) {
-        stream.tailBytes -= stream.tail.shift()!.length;
+        const oldest = stream.tail.shift()!;
+        stream.tailBytes -= oldest.length;
+        spare.push(oldest.bytes);
       }
     }
     schedule();
@@ -118,30 +127,30 @@ export function openLog(folder: string, limitBytes: number, elapsedMs: () => num
         writing = undefined;
         const tookMs = performance.now() - since;
         notBeforeMs = performance.now() + Math.max(INTERVAL_MS, hasTail ? tookMs / TAIL_SHARE : 0);
-        if (heads.length > 0 || STREAMS.some((name) => streams[name].tail.length > 0)) schedule();
+        if (pendingHeads.length > 0 || STREAMS.some((name) => streams[name].tail.length > 0)) schedule();
       });
     return writing;
   }
 
-  /** Makes frames of all that is pending, at once, and then writes them. */
   async function writePending(isLast: boolean): Promise<void> {
-    const head = heads.map((block) => framesOf(streams[block.stream], block)).join('');
-    heads = [];
-    const tails = STREAMS.flatMap((name) => {
+    const head = pendingHeads;
+    const tails = STREAMS.map((name) => streams[name].tail);
+    pendingHeads = [];
+    for (const name of STREAMS) {
+      streams[name].tail = [];
+      streams[name].tailBytes = 0;
+    }
+    for (const { text } of framesOf(head, streams)) await writeHead(text);
+    for (const [index, name] of STREAMS.entries()) {
       const stream = streams[name];
-      const { tail, tailBytes, carry } = stream;
+      const tail = tails[index]!;
       if (tail.length > 0) stream.headEnd ??= stream.framedTo;
-      const held = carry.length;
-      let text = tail.map((block) => framesOf(stream, block)).join('');
-      stream.tail = [];
-      stream.tailBytes = 0;
-      if (isLast && stream.carry.length > 0) text += lastFrame(stream, elapsedMs());
-      return text === '' ? [] : [{ stream, text, bytes: tailBytes + held }];
-    });
-    if (head !== '') await writeHead(head);
-    for (const { stream, text, bytes } of tails) {
-      if (stream.headEnd === undefined) await writeHead(text);
-      else await writeTail(stream, text, bytes);
+      for (const { text, bytes } of framesOf(tail, streams)) await writeTail(stream, text, bytes);
+      spare.push(...tail.map(({ bytes }) => bytes));
+      if (!isLast || stream.carry.length === 0) continue;
+      const { length } = stream.carry;
+      const last = lastFrame(stream, elapsedMs());
+      await (stream.headEnd === undefined ? writeHead(last) : writeTail(stream, last, length));
     }
   }
 
@@ -152,25 +161,26 @@ export function openLog(folder: string, limitBytes: number, elapsedMs: () => num
   }
 
   async function writeTail(stream: Stream, text: string, bytes: number): Promise<void> {
-    if (!stream.segment || stream.segment.bytes + bytes > tailLimit) await nextSegment(stream);
-    await stream.segment!.handle.writeFile(text);
-    stream.segment!.bytes += bytes;
-  }
-
-  async function nextSegment(stream: Stream): Promise<void> {
-    const number = (stream.segment?.number ?? 0) + 1;
-    await stream.segment?.handle.close();
+    const { segment } = stream;
+    if (segment && segment.bytes + bytes <= tailLimit) {
+      await segment.handle.writeFile(text);
+      segment.bytes += bytes;
+      return;
+    }
+    const number = (segment?.number ?? 0) + 1;
+    await segment?.handle.close();
     stream.segment = undefined;
     const handle = await open(path.join(folder, segmentName(stream.name, number)), 'ax', 0o600);
-    stream.segment = { number, handle, bytes: 0 };
+    stream.segment = { number, handle, bytes };
+    await handle.writeFile(text);
     // Of the last but one nothing is among the last bytes any more.
-    await unlink(path.join(folder, segmentName(stream.name, number - 2))).catch(() => undefined);
+    if (number > 2) await unlink(path.join(folder, segmentName(stream.name, number - 2)));
   }
 
   /** From here on nothing is kept; the script must not notice. */
   function fail(error: unknown): void {
     problem ??= { error };
-    heads = [];
+    pendingHeads = [];
     for (const name of STREAMS) {
       streams[name].tail = [];
       streams[name].tailBytes = 0;
@@ -185,12 +195,13 @@ export function openLog(folder: string, limitBytes: number, elapsedMs: () => num
     for (const handle of [log, streams.stdout.segment?.handle, streams.stderr.segment?.handle]) {
       await handle?.close().catch(fail);
     }
-    const received = { stdout: streams.stdout.receivedBytes, stderr: streams.stderr.receivedBytes };
-    const isWhole = STREAMS.every((name) => streams[name].framedTo === received[name]);
-    if (isWhole && !problem && STREAMS.every((name) => streams[name].headEnd === undefined)) {
-      return { counts: { stdout: whole(received.stdout), stderr: whole(received.stderr) } };
+    const { stdout, stderr } = streams;
+    if (!problem && isInHead(stdout) && isInHead(stderr)) {
+      return { counts: { stdout: whole(stdout.receivedBytes), stderr: whole(stderr.receivedBytes) } };
     }
-    const counts = await joinTails(folder, limitBytes, received).catch((error: unknown) => {
+    const received = { stdout: stdout.receivedBytes, stderr: stderr.receivedBytes };
+    const heads = problem ? undefined : { stdout: headOf(stdout), stderr: headOf(stderr) };
+    const counts = await joinTails(folder, limitBytes, { received, heads }).catch((error: unknown) => {
       fail(error);
       return countKept(folder, received);
     });
@@ -213,30 +224,60 @@ function newStream(name: StreamName): Stream {
   };
 }
 
+/** Whether all of a stream is in the log already. */
+function isInHead({ headEnd, framedTo, receivedBytes }: Stream): boolean {
+  return headEnd === undefined && framedTo === receivedBytes;
+}
+
+function headOf({ headEnd, framedTo }: Stream): number {
+  return headEnd ?? framedTo;
+}
+
 function whole(bytes: number): StreamCount {
   return { totalBytes: bytes, keptBytes: bytes };
 }
 
-/** Small pieces are copied together; a large one is held as it is, if it is most of the buffer that it is in. */
-function append(blocks: Block[], stream: StreamName, offset: number, bytes: Uint8Array, atMs: number): void {
-  const last = blocks.at(-1);
-  if (last?.stream === stream && last.bytes.length - last.length >= bytes.length) {
-    last.bytes.set(bytes, last.length);
-    last.length += bytes.length;
-    return;
+/** Copies bytes into the last block, and into new ones where that is full, or of another stream. */
+function append(
+  blocks: Block[],
+  stream: StreamName,
+  offset: number,
+  bytes: Uint8Array,
+  atMs: number,
+  room: (wanted: number) => Uint8Array,
+): void {
+  for (let from = 0; from < bytes.length;) {
+    let last = blocks.at(-1);
+    if (last?.stream !== stream || last.length === last.bytes.length) {
+      last = { stream, offset: offset + from, atMs, bytes: room(bytes.length - from), length: 0 };
+      blocks.push(last);
+    }
+    const piece = bytes.subarray(from, from + last.bytes.length - last.length);
+    last.bytes.set(piece, last.length);
+    last.length += piece.length;
+    from += piece.length;
   }
-  const { length } = bytes;
-  if (length >= BLOCK_BYTES) {
-    const held = length * 2 >= bytes.buffer.byteLength ? bytes : Uint8Array.from(bytes);
-    blocks.push({ stream, offset, atMs, bytes: held, length });
-    return;
-  }
-  const room = Buffer.allocUnsafeSlow(BLOCK_BYTES);
-  room.set(bytes);
-  blocks.push({ stream, offset, atMs, bytes: room, length });
 }
 
-function framesOf(stream: Stream, block: Block): string {
+/** The frames of blocks, some at a time. */
+function* framesOf(
+  blocks: readonly Block[],
+  streams: Readonly<Record<StreamName, Stream>>,
+): Generator<{ readonly text: string; readonly bytes: number }> {
+  let text = '';
+  let bytes = 0;
+  for (const block of blocks) {
+    text += frameOf(streams[block.stream], block);
+    bytes += block.length;
+    if (bytes < WRITE_BYTES) continue;
+    yield { text, bytes };
+    text = '';
+    bytes = 0;
+  }
+  if (text !== '') yield { text, bytes };
+}
+
+function frameOf(stream: Stream, block: Block): string {
   let bytes = block.bytes.subarray(0, block.length);
   if (block.offset === stream.framedTo + stream.carry.length) {
     if (stream.carry.length > 0) bytes = Buffer.concat([stream.carry, bytes]);
@@ -246,16 +287,11 @@ function framesOf(stream: Stream, block: Block): string {
     stream.framedTo = block.offset + block.length - bytes.length;
   }
   const end = bytes.length - incompleteEnd(bytes);
-  stream.carry = end === bytes.length ? NOTHING : Uint8Array.from(bytes.subarray(end));
-  let lines = '';
-  for (let from = 0; from < end;) {
-    const most = bytes.subarray(from, Math.min(end, from + FRAME_BYTES));
-    const piece = from + most.length < end ? most.subarray(0, most.length - incompleteEnd(most)) : most;
-    lines += frameLine(block.atMs, stream.name, stream.framedTo, piece);
-    stream.framedTo += piece.length;
-    from += piece.length;
-  }
-  return lines;
+  stream.carry = Uint8Array.from(bytes.subarray(end));
+  if (end === 0) return '';
+  const text = frameLine(block.atMs, stream.name, stream.framedTo, bytes.subarray(0, end));
+  stream.framedTo += end;
+  return text;
 }
 
 /** Nothing follows any more that could make a character of it. */
