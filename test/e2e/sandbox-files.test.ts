@@ -204,9 +204,8 @@ describe.for(attackers.map((attacker) => [attacker.who, attacker] as const))('%s
       through: (command) =>
         inMountNamespace(`mount --bind ${outside} ${outside}/alias; exec "$@"`, ...attacker.through(command)),
     });
-    expect(stdout.replaceAll(/\/proc\/\S+/g, ''), stderr).toBe(
-      `read ${outside}/alias/x\nread \nread \nread \nend\n`,
-    );
+    expect(stdout, stderr).toMatch(/\/alias\/x\n(?:.*\n)*end\n$/);
+    expect(stdout).not.toContain('secret');
   });
 
   it.for(['the temporary folder', 'a folder of its own', 'the home', '/var/tmp', '/dev/shm'])(
