@@ -25,6 +25,7 @@ export const CREDENTIAL_STORES: readonly string[] = [
   ...['backups', 'crash', 'mail', 'spool/cron', 'spool/anacron', 'spool/mail', 'snap/lxd'].map(
     (name) => `/var/${name}`,
   ),
+  '/var/cache/debconf/passwords.dat',
   '/swapfile',
   '/swap.img',
 ];

@@ -1,5 +1,5 @@
 // Which files of the host a script sees in the bubblewrap sandbox, tried from inside.
-import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
@@ -44,13 +44,18 @@ describe.for(attackers.map((attacker) => [attacker.who, attacker] as const))('%s
       await place(path.join(state, 'runs', 'one.json')),
       await place(path.join(outside, 'cache', 'runbook', 'model')),
     ];
+    await place(path.join(volume, '..2024_02', 'secret'), 'the next one');
     await symlink('..2024_01', path.join(volume, '..data'));
     await symlink('..data/secret', path.join(volume, 'secret'));
     await symlink('token', path.join(outside, 'link'));
     for (const name of ['state', 'cache', 'cache/runbook']) await chmod(path.join(outside, name), 0o777);
     const attempt = {
       environment: 'NAME: a name',
-      script: reading([...own, `${volume}/secret`, `${volume}/..data/secret`, `${outside}/link`]),
+      script: reading([
+        ...own,
+        ...['secret', '..data/secret', '..2024_02/secret'].map((name) => path.join(volume, name)),
+        path.join(outside, 'link'),
+      ]),
       args: ['--env-file', envFile],
       options: {
         env: {
@@ -276,6 +281,37 @@ describe.for(attackers.map((attacker) => [attacker.who, attacker] as const))('%s
     }
   });
 
+  it('sees nothing of /run, and what SANDBOX_HIDE adds is hidden, too', async (context) => {
+    const folder = await arena(context, attacker);
+    const outside = await makeOutside(context);
+    const home = path.join(outside, 'home');
+    await place(path.join(home, 'tool', 'lib', 'secret'));
+    await place(path.join(home, 'tool', 'bin', 'tool'), '#!/bin/sh\necho tool', 0o755);
+    await place(path.join(outside, 'hide'));
+    await place(path.join(folder.path, 'seen'), 'SEEN\n');
+    const { stdout, stderr } = await attack(folder, attacker, {
+      script: `ls -A /run | grep -vE "^(systemd|resolvconf|NetworkManager)$"; tool; cat ${home}/tool/lib/secret ${outside}/hide 2>/dev/null; cat ${folder.path}/seen 2>/dev/null; echo end`,
+      options: {
+        env: {
+          HOME: home,
+          SANDBOX_HIDE: `~/tool/lib/secret, ${outside}/hide,/missing`,
+          PATH: `${folder.env['PATH']}:${home}/tool/bin`,
+        },
+      },
+    });
+    expect(stdout, stderr).toBe('tool\nend\n');
+  });
+
+  it('is refused where workspaces would stand in a folder that cannot be hidden', async (context) => {
+    const folder = await arena(context, attacker);
+    const { exitCode, stdout, stderr } = await attack(folder, attacker, {
+      script: 'echo ran',
+      options: { env: { EXECUTION_DIR: '/srv' } },
+    });
+    expect({ exitCode, stdout }).toEqual({ exitCode: 125, stdout: '' });
+    if (attacker.isRoot) expect(stderr).toContain('make a folder of its own there');
+  });
+
   it('is not fooled by what a path is called', async (context) => {
     const folder = await arena(context, attacker);
     const strange = path.join(folder.path, 'a folder\nwith "strange" --bind \\ names');
@@ -296,6 +332,38 @@ describe.for(attackers.map((attacker) => [attacker.who, attacker] as const))('%s
       script: 'pwd',
     });
     expect(injected.stdout).not.toBe('/\n');
+  });
+});
+
+describe('a user', () => {
+  it('may be root in the home of another, which is closed to root without capabilities', async (context) => {
+    const [attacker] = attackers;
+    const folder = await arena(context, attacker!);
+    const outside = await makeOutside(context);
+    const home = path.join(outside, 'home');
+    await place(path.join(home, '.nvm', 'bin', 'tool'), '#!/bin/sh\necho tool\n', 0o755);
+    const secret = await place(path.join(home, 'token'), 'x', 0o600);
+    for (const name of ['', '.nvm', '.nvm/bin', 'token']) await chown(path.join(home, name), 4321, 4321);
+    await chmod(home, 0o700);
+    const { exitCode, stdout, stderr } = await attack(folder, attacker!, {
+      script: `cat ${secret} 2>/dev/null; ls ${home} 2>/dev/null; echo end`,
+      options: { env: { HOME: home, PATH: `${folder.env['PATH']}:${home}/.nvm/bin` } },
+    });
+    expect({ exitCode, stdout }, stderr).toEqual({ exitCode: 0, stdout: 'end\n' });
+  });
+
+  it('need not be known to the system', async (context) => {
+    needs(context, 'root');
+    const attacker = {
+      ...attackers[1]!,
+      through: (command: readonly string[]) =>
+        ['setpriv', '--reuid', '54321', '--regid', '54321', '--clear-groups', '--', ...command] as const,
+    };
+    const folder = await arena(context, attacker);
+    const { exitCode, stdout, stderr } = await attack(folder, attacker, {
+      script: 'id -u; ls -A "$HOME"',
+    });
+    expect({ exitCode, stdout }, stderr).toEqual({ exitCode: 0, stdout: '54321\n' });
   });
 });
 
