@@ -25,21 +25,20 @@ export interface SandboxForm {
 /** How much the script may put into each temporary folder, unless the document allows less memory. */
 const TEMPORARY_BYTES = 512 * 1024 * 1024;
 
-/**
- * The arguments of bwrap up to the command. The order matters: a later mount covers an earlier one.
- *
- * @see docs/sandbox.md, which says why each stands there
- */
+/** The arguments of bwrap up to the command. The order matters: a later mount covers an earlier one. */
 export function bubblewrapArguments(plan: SandboxPlan): string[] {
   const { mounts, form, network } = plan;
   return [
     ...(form.ownUsers ? ['--unshare-user', '--disable-userns'] : []),
     ...['--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
     ...(network ? [] : ['--unshare-net']),
+    // Root keeps its capabilities in a user namespace of its own, and could mount everything anew.
     ...['--cap-drop', 'ALL', '--new-session', '--die-with-parent'],
     ...['--ro-bind', '/', '/'],
+    // A fresh /proc has its settings writable for root, and some of them run programs on the host (core_pattern).
     ...(form.ownProc ? ['--proc', '/proc', '--ro-bind', '/proc/sys', '/proc/sys'] : []),
     ...mounts.flatMap((mount) => mountArguments(mount, plan)),
+    // Only now, for what is shown in a hidden folder had to be made there first.
     ...mounts.flatMap(({ kind, path }) =>
       kind === 'hidden-folder' || kind === 'devices' ? ['--remount-ro', path] : [],
     ),

@@ -139,13 +139,21 @@ describe.for(attackers.map((attacker) => [attacker.who, attacker] as const))('%s
   });
 
   it('reads no credentials of its user where HOME says something else', async (context) => {
+    needs(context, 'mount');
     const folder = await arena(context, attacker);
-    const home = attacker.isRoot ? '/root' : '/nonexistent';
-    const { stdout } = await attack(folder, attacker, {
-      script: `ls -A ${home} 2>/dev/null | grep -vE '^[.](cargo|pyenv|rustup|nvm)$'; echo end`,
-      options: { env: { HOME: '/' } },
-    });
-    expect(stdout).toBe('end\n');
+    const outside = await makeOutside(context);
+    const secret = await place(path.join(outside, 'home', '.aws', 'credentials'));
+    const lines = [`root:x:0:0::${outside}/home:/bin/sh`, `nobody:x:65534:65534::${outside}/home:/bin/sh`];
+    await place(path.join(outside, 'passwd'), `${lines.join('\n')}\n`);
+    for (const home of ['/', '/nowhere', folder.home]) {
+      const { stdout, stderr } = await attack(folder, attacker, {
+        script: `cat ${secret} 2>/dev/null; ls -A /root 2>/dev/null | grep -vE '^[.](cargo|pyenv|rustup|nvm)$'; echo end`,
+        options: { env: { HOME: home } },
+        around: (command) =>
+          inMountNamespace(`mount --bind ${outside}/passwd /etc/passwd; exec "$@"`, ...command),
+      });
+      expect(stdout, stderr).toBe('end\n');
+    }
   });
 
   it('finds what it declares under ~ in its own home, and cannot write to it', async (context) => {

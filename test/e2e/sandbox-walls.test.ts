@@ -125,6 +125,12 @@ describe.for(attackers.map((attacker) => [attacker.who, attacker] as const))('%s
     }
     const around = await attack(folder, attacker, { ...attempt, args, execution: `read: [${place}, /run]` });
     expect(around.stdout).toBe('end\n');
+    const inHome = await listenIn(path.join(folder.home, '.agent'));
+    const declared = await attack(folder, attacker, {
+      execution: 'read: [~/.agent]',
+      script: connecting(`['${inHome}', process.env.HOME + '/.agent/${path.basename(inHome)}']`),
+    });
+    expect(declared.stdout).toBe('end\n');
   });
 
   it('sees and signals no process but its own', async (context) => {
