@@ -97,7 +97,7 @@ export function openLog(folder: string, limitBytes: number, elapsedMs: () => num
     const rest = data.subarray(first.length);
     if (rest.length > 0 && tailLimit > 0) {
       append(stream.tail, name, offset + first.length, rest, elapsedMs(), () => {
-        return spare.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES);
+        return spare.pop() ?? Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, tailLimit));
       });
       stream.tailBytes += rest.length;
       while (stream.tailBytes - stream.tail[0]!.length > tailLimit) {
