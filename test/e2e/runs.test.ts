@@ -1,6 +1,6 @@
 // Run records, and `runbook runs`, with real processes.
 import { once } from 'node:events';
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { RunRecord, RunState } from '../../src/store/runs.ts';
@@ -389,13 +389,14 @@ describe('a state folder that cannot be written to', () => {
     needs(context, 'ordinary user');
     const folder = await makeFolder();
     const file = await writeRunbook(folder, 'Doc', { script: 'echo ran; exit 3' });
+    await mkdir(path.join(folder.path, 'closed'), { mode: 0o555 });
     const { exitCode, stdout, stderr } = await runbook(folder, ['execute', file, '--no-history'], {
       through: asOrdinaryUser,
-      env: { STATE_DIR: path.join(folder.path, 'state') },
+      env: { STATE_DIR: path.join(folder.path, 'closed', 'state') },
     });
     expect([exitCode, stdout]).toEqual([3, 'ran\n']);
     expect(stderr.split('\n').filter((line) => line.startsWith('⚠'))).toEqual([
-      `⚠ No record of this run could be written to ${folder.path}/state: this user may not write there. \`runbook runs\` does not know it; set STATE_DIR to a folder that has room and that you may write to`,
+      `⚠ No record of this run could be written to ${folder.path}/closed/state: this user may not write there. \`runbook runs\` does not know it; set STATE_DIR to a folder that has room and that you may write to`,
     ]);
   });
 
