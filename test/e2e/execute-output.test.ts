@@ -171,10 +171,14 @@ describe('a consumer', () => {
   it('that does not read makes the script wait, and gets it all when it reads', async () => {
     const folder = await makeFolder();
     const file = await writeRunbook(folder, 'Much', {
-      script: 'echo ready >&2; head -c 8000000 /dev/zero; echo done >&2',
+      // It waits to be let go: of what comes on two streams at once, either may be handed on first.
+      script:
+        'echo ready >&2; while [ ! -e go ]; do sleep 0.02; done; head -c 8000000 /dev/zero; echo done >&2',
     });
     const running = startRunbook(folder, ['execute', file], { holdStdout: true });
     await running.printed(/ready/);
+    const [root] = await workspacesOf(folder);
+    await writeFile(path.join(folder.temporary, root!, 'workspace', 'go'), '');
     running.readStdout();
     const { exitCode, stdoutBytes, stderr } = await running.ended;
     expect([exitCode, stdoutBytes.length]).toEqual([0, 8_000_000]);
