@@ -4,8 +4,11 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     setupFiles: ['test/setup.ts'],
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    // Guards against a hang, and no more: tests of real processes take their time on a busy machine.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    // What passes only when it is tried again is reported as such.
+    retry: process.env['CI'] ? 1 : 0,
     // Most tests wait for processes; a worker for each core keeps both busy.
     maxWorkers: '100%',
     reporters: ['default'],
