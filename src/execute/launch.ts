@@ -91,9 +91,9 @@ export const PROCESS_LIMIT = 512;
  */
 function gate(options: readonly GateOption[]): string {
   return [
-    'echo ready >&5',
-    'read -r go <&6 || exit 125',
-    'exec 5>&- 6<&-',
+    'echo ready >&4',
+    'read -r go <&5 || exit 125',
+    'exec 4>&- 5<&-',
     ...(options.includes('no-piped-cores') ? [] : ['ulimit -c 0 2>/dev/null']),
     // Fails where the limit is lower already.
     'ulimit -n 4096 2>/dev/null',
@@ -134,14 +134,14 @@ function launchInBubblewrap(
   const [first, ...rest] = program;
   const file = path.join(folder, 'args');
   const filterFile = filter && unnamedFile(file, filter);
-  const argsFile = unnamedFile(file, bytesOf([...args, ...(filter ? ['--seccomp', '7'] : [])]));
+  const argsFile = unnamedFile(file, bytesOf([...args, ...(filter ? ['--seccomp', '6'] : [])]));
   try {
     const child = spawn(
       first,
-      [...rest, '--args', '3', '--json-status-fd', '4', '/bin/sh', '-c', gate(gateOptions), 'sh', ...command],
+      [...rest, '--args', '3', '/bin/sh', '-c', gate(gateOptions), 'sh', ...command],
       {
         env: {},
-        stdio: ['ignore', ...output, argsFile, 'pipe', 'pipe', 'pipe', filterFile ?? 'ignore'],
+        stdio: ['ignore', ...output, argsFile, 'pipe', 'pipe', filterFile ?? 'ignore'],
         detached: true,
       },
     );
@@ -165,58 +165,46 @@ function unnamedFile(file: string, content: Uint8Array): number {
   return descriptor;
 }
 
-/** The sandbox's first process as this host sees it: what it is called, and since when. */
+/** The sandbox's first process as this host sees it. */
 interface Init {
   readonly pid: number;
+  /** With this the process is told from another that gets its number. */
   readonly started: string;
+  /** The namespace that it and all others of the sandbox are in. */
+  readonly namespace: string;
 }
 
+/**
+ * bwrap could tell by itself what its child is (`--json-status-fd`), but where we are killed before it does, it dies
+ * of that, and its child waits for ever.
+ */
 function watchSandbox(child: ChildProcess): Launched {
-  const [, , , , status, ready, go] = child.stdio as unknown as [
-    null,
-    null,
-    null,
-    null,
-    Readable,
-    Readable,
-    Writable,
-  ];
+  const [, , , , ready, go] = child.stdio as unknown as [null, null, null, null, Readable, Writable];
   let init: Init | undefined;
-  let isReady = false;
   let isLetGo = false;
-  let isStopped = false;
-  let said = '';
   const tasksBefore = tasksOfHost();
-  const letGo = (): void => {
-    if (!init || !isReady || isStopped || isLetGo) return;
-    isLetGo = true;
-    go.end('go\n');
-  };
   const killAll = async (): Promise<void> => {
-    isStopped = true;
+    // What waits to be let go ends by itself now; before that all are in one group.
+    go.destroy();
+    if (!isLetGo) signalGroup(child.pid, 'SIGKILL');
     if (init) await killInit(init);
-    else child.kill('SIGKILL');
   };
-  const members = (): string[] => membersOf(/"pid-namespace": (\d+)/.exec(said)?.[1]);
-  status.on('data', (chunk: Uint8Array) => {
-    said += String(chunk);
-    const pid = Number(/"child-pid": (\d+)/.exec(said)?.[1]);
-    if (!init && pid > 0) init = { pid, started: startOf(pid) };
-    letGo();
-  });
   ready.once('data', () => {
-    isReady = true;
-    letGo();
+    if (go.destroyed) return;
+    init = initOf(child.pid);
+    isLetGo = init !== undefined;
+    // Without its process it could not be ended; without the word it ends by itself.
+    go.end(isLetGo ? 'go\n' : '');
   });
   // A sandbox that fails closes its ends; its exit says the rest.
-  for (const stream of [status, ready, go]) stream.on('error', () => undefined);
+  for (const stream of [ready, go]) stream.on('error', () => undefined);
   return {
     child,
     hasStarted: () => isLetGo,
     memoryBytes: () =>
-      sum(members().map(residentBytes)) + sum(TEMPORARY_FOLDERS.map((at) => bytesIn(init, at))),
+      sum(membersOf(init).map(residentBytes)) + sum(TEMPORARY_FOLDERS.map((at) => bytesIn(init, at))),
     // Counting ours one by one costs as much as there are processes on this host, and is rarely needed.
-    processes: () => (tasksOfHost() - tasksBefore > PROCESS_LIMIT ? members().length : 0),
+    processes: () => (tasksOfHost() - tasksBefore > PROCESS_LIMIT ? membersOf(init).length : 0),
     // The script is in the group of that process; a signal to bwrap itself would end all without their handlers.
     signal: (name) => {
       if (isLetGo) signalGroup(init?.pid, name);
@@ -226,37 +214,42 @@ function watchSandbox(child: ChildProcess): Launched {
   };
 }
 
-/** Processes and threads of the whole host. @see man 5 proc, /proc/loadavg */
-function tasksOfHost(): number {
-  try {
-    return Number(/\/(\d+) /.exec(readFileSync('/proc/loadavg', 'latin1'))?.[1] ?? 0);
-  } catch {
-    return 0;
-  }
+/** bwrap that was started has one child, the first process inside. */
+function initOf(bubblewrap: number | undefined): Init | undefined {
+  const children = attempt(() => readFileSync(`/proc/${bubblewrap}/task/${bubblewrap}/children`, 'latin1'));
+  const pid = Number(
+    children === undefined
+      ? attempt(() => readdirSync('/proc'))?.find((name) => parentOf(name) === String(bubblewrap))
+      : children.split(' ')[0],
+  );
+  const namespace = attempt(() => readlinkSync(`/proc/${pid}/ns/pid`));
+  return pid > 0 && namespace !== undefined ? { pid, started: startOf(pid), namespace } : undefined;
 }
 
-/** The processes of a process namespace, by their ids here. */
-function membersOf(namespace: string | undefined): string[] {
-  if (namespace === undefined) return [];
-  return readdirSync('/proc').filter((pid) => {
-    if (!/^\d+$/.test(pid)) return false;
-    try {
-      return readlinkSync(`/proc/${pid}/ns/pid`) === `pid:[${namespace}]`;
-    } catch {
-      // It ended meanwhile, or is not ours to look at.
-      return false;
-    }
-  });
+function parentOf(pid: string): string | undefined {
+  const text = attempt(() => readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  return text?.slice(text.lastIndexOf(')') + 2).split(' ')[1];
+}
+
+/** Processes and threads of the whole host. @see man 5 proc, /proc/loadavg */
+function tasksOfHost(): number {
+  const load = attempt(() => readFileSync('/proc/loadavg', 'latin1'));
+  return Number(/\/(\d+) /.exec(load ?? '')?.[1] ?? 0);
+}
+
+/** The processes of a sandbox, by their ids here. */
+function membersOf(init: Init | undefined): string[] {
+  if (!init) return [];
+  return readdirSync('/proc').filter(
+    (pid) => /^\d+$/.test(pid) && attempt(() => readlinkSync(`/proc/${pid}/ns/pid`)) === init.namespace,
+  );
 }
 
 const PAGE_BYTES = 4096;
 
 function residentBytes(pid: string): number {
-  try {
-    return Number(readFileSync(`/proc/${pid}/statm`, 'latin1').split(' ')[1]) * PAGE_BYTES;
-  } catch {
-    return 0;
-  }
+  const pages = attempt(() => readFileSync(`/proc/${pid}/statm`, 'latin1'))?.split(' ')[1];
+  return Number(pages ?? 0) * PAGE_BYTES;
 }
 
 const TEMPORARY_FOLDERS = ['/tmp', '/var/tmp', '/dev/shm'];
@@ -288,30 +281,11 @@ async function killInit({ pid, started }: Init): Promise<void> {
   while (isThere()) await new Promise((resolve) => setTimeout(resolve, 1));
 }
 
-/**
- * Ends what a runner left that was killed in the very moment in which bwrap waited for itself: nothing runs in there,
- * and without this it would wait for ever.
- *
- * @param folder the workspace of that run, which bwrap's command names
- */
-export function endLeftSandbox(folder: string): void {
-  for (const pid of attempt(() => readdirSync('/proc')) ?? []) {
-    const line = /^\d+$/.test(pid)
-      ? attempt(() => readFileSync(`/proc/${pid}/cmdline`, 'latin1'))
-      : undefined;
-    if (
-      line?.includes(`\0${folder}/`) &&
-      attempt(() => readFileSync(`/proc/${pid}/comm`, 'latin1')) === 'bwrap\n'
-    )
-      attempt(() => process.kill(Number(pid), 'SIGKILL'));
-  }
-}
-
 function attempt<T>(work: () => T): T | undefined {
   try {
     return work();
   } catch {
-    // It ended meanwhile, or is not ours.
+    // It ended meanwhile, or is not ours to look at.
     return undefined;
   }
 }

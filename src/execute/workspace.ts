@@ -19,7 +19,6 @@ import path from 'node:path';
 import { RunbookError, messageOf, systemCode } from '../errors.ts';
 import type { Runbook } from '../runbook/model.ts';
 import { isAbandoned, takeLease, type Lease } from '../lease.ts';
-import { endLeftSandbox } from './launch.ts';
 
 /** The private folders of one run; nothing of them is left when it ends. */
 export interface Workspace {
@@ -129,10 +128,8 @@ async function removeLeftovers(parent: string): Promise<void> {
     const info = await lstat(root).catch(() => undefined);
     const isOurs = info?.isDirectory() && (process.getuid === undefined || info.uid === process.getuid());
     if (!isOurs) continue;
-    if (await isAbandoned(path.join(root, LEASE))) {
-      endLeftSandbox(root);
-      await removeRoot(root).catch(() => undefined);
-    } else if (isOfNobody(name)) await removeUnmade(root).catch(() => undefined);
+    if (await isAbandoned(path.join(root, LEASE))) await removeRoot(root).catch(() => undefined);
+    else if (isOfNobody(name)) await removeUnmade(root).catch(() => undefined);
   }
 }
 

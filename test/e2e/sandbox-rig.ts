@@ -1,5 +1,5 @@
 // Runs scripts that try to get out of the sandbox, as root and as an ordinary user.
-import { chmod, mkdtemp, readdir, readFile, realpath, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, realpath, rm } from 'node:fs/promises';
 import { onTestFinished, type TestContext } from 'vitest';
 import { needs } from '../require.ts';
 import {
@@ -85,13 +85,4 @@ export async function until(what: () => boolean | Promise<boolean>, withinMs: nu
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
   return true;
-}
-
-/** The command lines that have a text in them; a NUL ends each argument. */
-export async function linesWith(text: string): Promise<string[]> {
-  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const lines = await Promise.all(
-    pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')),
-  );
-  return lines.filter((line) => line.includes(text));
 }
