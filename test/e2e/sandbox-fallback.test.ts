@@ -237,7 +237,8 @@ describe('the process sandbox does not stop', () => {
     const seconds = `8${String(process.pid).padStart(7, '0')}.5`;
     onTestFinished(() => endProcesses(seconds));
     const file = await writeRunbook(folder, 'Doc', {
-      script: `setsid sleep ${seconds} & sleep ${seconds}1 & echo ran`,
+      // The script ends only when the other has left: until then it is in the group, and goes with it.
+      script: `setsid sh -c 'touch up; exec sleep ${seconds}' & sleep ${seconds}1 & while [ ! -e up ]; do sleep 0.02; done; echo ran`,
     });
     const { exitCode, stdout } = await runbook(folder, ['execute', file]);
     expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: 'ran\n' });
