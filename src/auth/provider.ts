@@ -1,11 +1,14 @@
 import { RunbookError } from '../errors.ts';
-import type { PublicKeySet } from '../settings/auth-kinds.ts';
+import { oneLine } from '../one-line.ts';
+import { keySetUrl, type PublicKeySet } from '../settings/auth-kinds.ts';
 import type { Settings } from '../settings/table.ts';
 import { checkSecret } from './secret.ts';
 import type { AuthSettings } from './settings.ts';
 
 /** What verifies a token, as the settings say it. */
-export type Provider = SharedSecretProvider | KeySetProvider;
+export type Provider = VerifyingProvider | MockProvider;
+
+export type VerifyingProvider = SharedSecretProvider | KeySetProvider | OidcProvider;
 
 interface SharedSecretProvider {
   readonly kind: 'shared_secret';
@@ -30,6 +33,25 @@ export interface KeySetProvider {
   readonly warnings: readonly string[];
 }
 
+/** A provider that says itself what its issuer is and where its keys are. */
+export interface OidcProvider {
+  readonly kind: 'oidc';
+  /** The address that says so. */
+  readonly discovery: string;
+  /** The address of the key set, where it is not the one that discovery names. */
+  readonly keys: string | undefined;
+  readonly cacheSeconds: number;
+  readonly algorithms: readonly [string, ...string[]];
+  readonly audience: string;
+  readonly warnings: readonly string[];
+}
+
+/** Verifies nothing: whoever calls is who they say they are. */
+interface MockProvider {
+  readonly kind: 'mock';
+  readonly warnings: readonly string[];
+}
+
 /**
  * The provider that the settings choose. Pure: no key is fetched here.
  *
@@ -37,16 +59,84 @@ export interface KeySetProvider {
  *   each other.
  */
 export function providerOf(settings: AuthSettings): Provider {
-  const { AUTH_PROVIDER, JWT_SECRET, AUTH_JWKS_URL, AUTH_JWKS_STATIC } = settings;
-  const keys = AUTH_JWKS_STATIC ?? AUTH_JWKS_URL;
-  const kind = AUTH_PROVIDER ?? (JWT_SECRET !== undefined ? 'shared_secret' : 'jwks');
-  if (AUTH_PROVIDER === undefined && JWT_SECRET === undefined && keys === undefined) {
-    throw new RunbookError('invalid_setting', 'Nothing is set that could verify a token.', {
-      hint: 'Set JWT_SECRET (a shared secret), AUTH_JWKS_URL (where the keys of your provider are) or AUTH_JWKS_STATIC (the keys).',
+  const kind = kindOf(settings);
+  if (kind === 'mock') return mockProvider(settings);
+  if (kind === 'oidc') return oidcProvider(settings);
+  return kind === 'shared_secret' ? sharedSecretProvider(settings) : keySetProvider(settings);
+}
+
+function kindOf({
+  AUTH_PROVIDER,
+  OIDC_ENABLED,
+  JWT_SECRET,
+  AUTH_JWKS_URL,
+  AUTH_JWKS_STATIC,
+}: AuthSettings): Provider['kind'] {
+  if (OIDC_ENABLED !== undefined && AUTH_PROVIDER !== undefined) {
+    if (OIDC_ENABLED !== (AUTH_PROVIDER === 'oidc')) {
+      throw new RunbookError(
+        'invalid_setting',
+        `OIDC_ENABLED is ${OIDC_ENABLED}, and AUTH_PROVIDER is ${AUTH_PROVIDER}.`,
+        { hint: 'OIDC_ENABLED=true is the same as AUTH_PROVIDER=oidc; unset one of them.' },
+      );
+    }
+  }
+  if (AUTH_PROVIDER !== undefined) return AUTH_PROVIDER;
+  if (OIDC_ENABLED === true) return 'oidc';
+  if (JWT_SECRET !== undefined) return 'shared_secret';
+  if (AUTH_JWKS_URL !== undefined || AUTH_JWKS_STATIC !== undefined) return 'jwks';
+  throw new RunbookError('invalid_setting', 'Nothing is set that could verify a token.', {
+    hint: 'Set JWT_SECRET (a shared secret), AUTH_JWKS_URL (where the keys of your provider are), AUTH_JWKS_STATIC (the keys), or AUTH_PROVIDER=oidc with OIDC_ISSUER.',
+  });
+}
+
+function mockProvider({ ENVIRONMENT }: AuthSettings): MockProvider {
+  if (ENVIRONMENT !== 'local') {
+    throw new RunbookError(
+      'invalid_setting',
+      'AUTH_PROVIDER is mock, which verifies nothing; that is allowed with ENVIRONMENT=local only.',
+      { hint: 'Set ENVIRONMENT=local on your own machine, or choose another AUTH_PROVIDER.' },
+    );
+  }
+  return {
+    kind: 'mock',
+    warnings: ['AUTH_PROVIDER is mock: NO TOKEN IS VERIFIED, anybody can be anybody and hold any role.'],
+  };
+}
+
+function oidcProvider(settings: AuthSettings): OidcProvider {
+  const { JWT_ISSUER, JWT_AUDIENCE, AUTH_JWKS_URL, AUTH_JWKS_STATIC } = settings;
+  if (JWT_ISSUER === undefined || JWT_AUDIENCE === undefined) {
+    const missing = JWT_ISSUER === undefined ? 'OIDC_ISSUER' : 'OIDC_AUDIENCE';
+    throw new RunbookError('invalid_setting', `AUTH_PROVIDER is oidc, and ${missing} is not set.`, {
+      hint: 'Set OIDC_ISSUER (the address of your provider) and OIDC_AUDIENCE (what the aud of a token for this service contains).',
     });
   }
-  return kind === 'shared_secret' ? sharedSecretProvider(settings) : keySetProvider(settings, keys);
+  if (AUTH_JWKS_STATIC !== undefined) {
+    throw new RunbookError('invalid_setting', 'AUTH_PROVIDER is oidc, and AUTH_JWKS_STATIC is set.', {
+      hint: 'AUTH_PROVIDER=jwks verifies with those keys, without asking the provider.',
+    });
+  }
+  const issuer = keySetUrl.parse(JWT_ISSUER);
+  if (issuer === undefined) {
+    throw new RunbookError(
+      'invalid_setting',
+      `OIDC_ISSUER (the setting JWT_ISSUER) is not allowed with AUTH_PROVIDER=oidc: found "${oneLine(keySetUrl.found?.(JWT_ISSUER) ?? '')}", expected ${keySetUrl.allowed}.`,
+    );
+  }
+  return {
+    kind: 'oidc',
+    discovery: issuer.endsWith(wellKnown) ? issuer : `${issuer.replace(/\/+$/, '')}${wellKnown}`,
+    keys: AUTH_JWKS_URL,
+    cacheSeconds: settings.AUTH_JWKS_CACHE_SECONDS,
+    algorithms: algorithmsOf(settings, 'RS256', (algorithm) => !algorithm.startsWith('HS')),
+    audience: JWT_AUDIENCE,
+    warnings: [],
+  };
 }
+
+/** @see https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfigurationRequest */
+const wellKnown = '/.well-known/openid-configuration';
 
 function sharedSecretProvider(settings: AuthSettings): SharedSecretProvider {
   const { ENVIRONMENT, JWT_SECRET, JWT_SECRET_PREVIOUS, AUTH_PROVIDER, AUTH_JWKS_URL, AUTH_JWKS_STATIC } =
@@ -75,7 +165,8 @@ function sharedSecretProvider(settings: AuthSettings): SharedSecretProvider {
   };
 }
 
-function keySetProvider(settings: AuthSettings, keys: string | PublicKeySet | undefined): KeySetProvider {
+function keySetProvider(settings: AuthSettings): KeySetProvider {
+  const keys = settings.AUTH_JWKS_STATIC ?? settings.AUTH_JWKS_URL;
   if (keys === undefined) {
     throw new RunbookError('invalid_setting', 'AUTH_PROVIDER is jwks, and no key set is given.', {
       hint: 'Set AUTH_JWKS_URL (where the keys of your provider are) or AUTH_JWKS_STATIC (the keys).',

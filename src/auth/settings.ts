@@ -4,6 +4,7 @@ import type { Settings } from '../settings/table.ts';
 export const authSettingNames = [
   'ENVIRONMENT',
   'AUTH_PROVIDER',
+  'OIDC_ENABLED',
   'JWT_SECRET',
   'JWT_SECRET_PREVIOUS',
   'JWT_ALGORITHM',

@@ -1,7 +1,9 @@
+import { createSecretKey, type KeyObject } from 'node:crypto';
 import type { CryptoKey, JWTVerifyOptions } from 'jose';
 import { isRunbookError, RunbookError, systemCode } from '../errors.ts';
-import { type KeySetDeps, keySetDeps, keySetOf } from './key-set.ts';
-import { type Provider, providerOf } from './provider.ts';
+import type { Claims } from './claims.ts';
+import { type KeySet, type KeySetDeps, keySetDeps, keySourceOf } from './key-set.ts';
+import { type Provider, providerOf, type VerifyingProvider } from './provider.ts';
 import type { AuthSettings } from './settings.ts';
 
 /**
@@ -9,52 +11,82 @@ import type { AuthSettings } from './settings.ts';
  *
  * @returns The token's claims.
  * @throws RunbookError `invalid_token` with `Token has expired` or `Invalid token: <reason>` (the token itself
- *   stands in no message), `jwks_fetch_error` where there are no keys to verify with, `invalid_setting` where
- *   nothing is set up to verify with.
+ *   stands in no message), `jwks_fetch_error` where there are no keys to verify with.
  * @see RFC 7519, section 7.2, and RFC 8725
  */
+export type VerifyToken = (token: string) => Promise<Claims>;
+
+/** The same for one token. @throws RunbookError besides, as tokenVerifier does */
 export async function verifyToken(
   token: string,
   settings: AuthSettings,
   deps: Partial<KeySetDeps> = {},
-): Promise<Record<string, unknown>> {
-  const provider = providerOf(settings);
-  if (token.length > longestToken) throw invalid('it is too long');
+): Promise<Claims> {
+  return await tokenVerifier(providerOf(settings), settings, deps)(token);
+}
+
+/** What verifies many tokens: with the provider `mock`, it believes what they say. */
+export function tokenVerifier(
+  provider: Provider,
+  settings: Pick<AuthSettings, 'AUTH_REQUIRE_EXP'>,
+  deps: Partial<KeySetDeps> = {},
+): VerifyToken {
   const allDeps = { ...keySetDeps, ...deps };
-  const options: JWTVerifyOptions = {
-    algorithms: [...provider.algorithms],
-    requiredClaims: settings.AUTH_REQUIRE_EXP ? ['exp'] : [],
-    clockTolerance: 30,
-    currentDate: new Date(allDeps.now()),
-    ...(provider.issuer !== undefined && { issuer: provider.issuer }),
-    ...(provider.audience !== undefined && { audience: provider.audience }),
+  const verify = provider.kind === 'mock' ? decode : verifierOf(provider, settings, allDeps);
+  return async (token) => {
+    if (token.length > longestToken) throw invalid('it is too long');
+    try {
+      return await verify(token);
+    } catch (error) {
+      throw explained(error, provider);
+    }
   };
-  try {
-    return await verifyWith(provider, token, options, allDeps);
-  } catch (error) {
-    throw explained(error, provider);
-  }
 }
 
 /** In UTF-16 code units, which for a JWT are bytes. */
 const longestToken = 64 * 1024;
 
-async function verifyWith(
-  provider: Provider,
-  token: string,
-  options: JWTVerifyOptions,
+async function decode(token: string): Promise<Claims> {
+  const { decodeJwt } = await import('jose');
+  return decodeJwt(token);
+}
+
+function verifierOf(
+  provider: VerifyingProvider,
+  settings: Pick<AuthSettings, 'AUTH_REQUIRE_EXP'>,
   deps: KeySetDeps,
-): Promise<Record<string, unknown>> {
+): VerifyToken {
+  const optionsNow = (issuer: string | undefined): JWTVerifyOptions => ({
+    algorithms: [...provider.algorithms],
+    requiredClaims: settings.AUTH_REQUIRE_EXP ? ['exp'] : [],
+    clockTolerance: 30,
+    currentDate: new Date(deps.now()),
+    ...(issuer !== undefined && { issuer }),
+    ...(provider.audience !== undefined && { audience: provider.audience }),
+  });
   if (provider.kind === 'shared_secret') {
-    return await verifyWithAny(
-      provider.secrets.map((secret) => Buffer.from(secret)),
-      token,
-      options,
-    );
+    // Made once: jose remembers what it makes of a key, and of an array it cannot.
+    const secrets = provider.secrets.map((secret) => createSecretKey(secret, 'utf8'));
+    return async (token) => await verifyWithAny(secrets, token, optionsNow(provider.issuer));
   }
+  const source = keySourceOf(provider, deps);
+  return async (token) => {
+    const known = await source.current();
+    try {
+      return await verifyWithSet(known, token, optionsNow(known.issuer));
+    } catch (error) {
+      if (systemCode(error) !== 'ERR_JWKS_NO_MATCHING_KEY') throw error;
+      const newer = await source.newerThan(known);
+      if (!newer) throw error;
+      return await verifyWithSet(newer, token, optionsNow(newer.issuer));
+    }
+  };
+}
+
+async function verifyWithSet({ findKey }: KeySet, token: string, options: JWTVerifyOptions): Promise<Claims> {
   const { jwtVerify } = await import('jose');
   try {
-    return (await jwtVerify(token, keySetOf(provider, deps), options)).payload;
+    return (await jwtVerify(token, findKey, options)).payload;
   } catch (error) {
     // The header names no key, or one that several have; the error iterates over them.
     if (systemCode(error) !== 'ERR_JWKS_MULTIPLE_MATCHING_KEYS') throw error;
@@ -63,10 +95,10 @@ async function verifyWith(
 }
 
 async function verifyWithAny(
-  keys: Iterable<Uint8Array> | AsyncIterable<CryptoKey>,
+  keys: Iterable<KeyObject> | AsyncIterable<CryptoKey>,
   token: string,
   options: JWTVerifyOptions,
-): Promise<Record<string, unknown>> {
+): Promise<Claims> {
   const { jwtVerify } = await import('jose');
   let mismatch: unknown;
   for await (const key of keys) {
@@ -95,15 +127,18 @@ function explained(error: unknown, provider: Provider): unknown {
     );
   if (Object(error).reason === 'missing')
     return invalid(`it has no ${claimNames.get(claim) ?? 'claim'} (${claim})`);
-  if (claim === 'iss')
-    return invalid('its issuer (iss) is another', `Expected issuer: ${provider.issuer} (JWT_ISSUER).`);
-  if (claim === 'aud')
-    return invalid(
-      'it is for another audience (aud)',
-      `Expected audience: ${provider.audience} (JWT_AUDIENCE).`,
-    );
+  if (claim === 'iss') return invalid('its issuer (iss) is another', expected('issuer', provider));
+  if (claim === 'aud') return invalid('it is for another audience (aud)', expected('audience', provider));
   if (claim === 'nbf') return invalid('it is not valid yet (nbf)');
   return invalid(`its ${claim} is not of the right form`);
+}
+
+function expected(what: 'issuer' | 'audience', provider: Provider): string | undefined {
+  if (provider.kind === 'mock') return undefined;
+  if (provider.kind === 'oidc' && what === 'issuer')
+    return `Expected issuer: the one that ${provider.discovery} names.`;
+  const value = provider.kind === 'oidc' ? provider.audience : provider[what];
+  return `Expected ${what}: ${value} (JWT_${what.toUpperCase()}).`;
 }
 
 function invalid(reason: string, hint?: string, cause?: unknown): RunbookError {

@@ -63,11 +63,12 @@ const settingsTable = {
     what: 'Records of runs, and the history of documents that cannot be written',
   },
   AUTH_PROVIDER: {
-    kind: oneOf('shared_secret', 'jwks'),
+    kind: oneOf('shared_secret', 'jwks', 'oidc', 'mock'),
     defaultIs: '`shared_secret` where `JWT_SECRET` is set, `jwks` where a key set is',
     preference: true,
-    what: 'What verifies a token',
+    what: 'What verifies a token; `mock` verifies nothing, and is allowed with `ENVIRONMENT=local` only, on loopback',
   },
+  OIDC_ENABLED: { kind: flag, what: '`true` is the same as `AUTH_PROVIDER=oidc`' },
   JWT_SECRET: {
     kind: text,
     aliases: ['AUTH_SHARED_SECRET'],
@@ -106,7 +107,7 @@ const settingsTable = {
     defaultIs: '`dev-idp` with a shared secret',
     aliases: ['AUTH_ISSUER', 'OIDC_ISSUER'],
     preference: true,
-    what: 'What the `iss` of a token must be, exactly',
+    what: 'What the `iss` of a token must be, exactly; with `AUTH_PROVIDER=oidc` the address of the provider, or that of its `/.well-known/openid-configuration`, which names the issuer',
   },
   JWT_AUDIENCE: {
     kind: text,
@@ -125,7 +126,7 @@ const settingsTable = {
     kind: keySetUrl,
     aliases: ['OIDC_JWKS_URI'],
     preference: true,
-    what: 'Where the provider publishes its keys',
+    what: 'Where the provider publishes its keys; with `AUTH_PROVIDER=oidc` instead of where discovery says',
   },
   AUTH_JWKS_CACHE_SECONDS: {
     kind: wholeNumber(1, 86_400),

@@ -128,7 +128,7 @@ describe('a value that is not allowed', () => {
     ['HISTORY_OUTPUT_BYTES', '99999999999999999999'],
     ['SANDBOX', 'AUTO'],
     ['OVERLAP', 'maybe'],
-    ['AUTH_PROVIDER', 'mock'],
+    ['AUTH_PROVIDER', 'basic'],
     ['AUTH_REQUIRE_EXP', 'ja'],
     ['JWT_ALGORITHM', 'none'],
     ['JWT_ALGORITHM', 'HS256,none'],
