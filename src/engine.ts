@@ -7,10 +7,11 @@ import { isRunbookError, RunbookError } from './errors.ts';
 import { cleanPath, isBaseVariable } from './execute/environment.ts';
 import type { DeniedEvent, NoticeEvent, RefusedEvent, RunEvent } from './execute/events.ts';
 import { dryRun, runScript, type RunInput } from './execute/run.ts';
+import type { CallAccess } from './execute/call-variables.ts';
 import { chooseSandbox, sandboxNotices, type Sandbox } from './execute/sandbox.ts';
 import { gatherValues, plainValues, type GivenValue, type ValueSource } from './execute/values.ts';
-import { confirmation, readinessOf } from './readiness.ts';
-import { recorded } from './record.ts';
+import { confirmation, readinessOf, requestProblems } from './readiness.ts';
+import { recorded, type RecordingServer } from './record.ts';
 import { hasErrors, type Diagnostic } from './runbook/diagnostic.ts';
 import type { EnvironmentRequirement } from './runbook/model.ts';
 import type { ExecutionSettings } from './settings/execution.ts';
@@ -60,6 +61,21 @@ export interface ExecuteRequest {
   /** Aborted with the name of the signal that asked for it. */
   readonly cancel: AbortSignal;
   readonly kill: AbortSignal;
+  /** Present where a server executes. */
+  readonly server?: ServerPart;
+}
+
+/** What a server adds to an execution. */
+export interface ServerPart extends RecordingServer {
+  /**
+   * Asked once the principal is known to be allowed: undefined where the run may go on at once, else it waits; a
+   * run that was cancelled meanwhile is let go, too.
+   */
+  readonly takeTurn: () => Promise<void> | undefined;
+  /** How the script calls other runbooks. */
+  readonly call: CallAccess;
+  /** SANDBOX_ALLOW_READ: what documents may declare as `read:`. */
+  readonly allowedReads: readonly string[];
 }
 
 export interface ValidateRequest {
@@ -127,8 +143,8 @@ export async function* execute(
   );
   const runId = deps.newRunId();
   const run: Run = { document, runId, principal: undefined };
-  // A dry run writes nothing, not even a denial.
-  if (request.dryRun) return yield* stages(run, request, deps);
+  // At the command line a dry run writes nothing, not even a denial.
+  if (request.dryRun && !request.server) return yield* stages(run, request, deps);
   yield* recorded(stages(run, request, deps), {
     document,
     runId,
@@ -140,6 +156,7 @@ export async function* execute(
     outputBytes: deps.settings.MAX_OUTPUT_SIZE_BYTES,
     retention: { days: deps.settings.RUN_RETENTION_DAYS, bytes: deps.settings.RUN_STORAGE_MAX_BYTES },
     now: deps.now,
+    ...(request.server && { server: request.server }),
   });
 }
 
@@ -171,6 +188,16 @@ async function* stages(run: Run, request: ExecuteRequest, deps: Deps): AsyncGene
   const denial = await authorizeRun(run, request);
   if (denial) return yield denial;
 
+  if (request.server) {
+    const problems = document.runbook.claimsReadable ? requestProblems(document, request, deps) : [];
+    if (problems.length > 0) return yield refused(runId, problems);
+    const turn = request.server.takeTurn();
+    const correlationId = request.correlationId ?? runId;
+    yield { type: 'admitted', runId, correlationId, digest: document.digest, isQueued: turn !== undefined };
+    await turn;
+    stopIfCancelled(request);
+  }
+
   const searchPath = cleanPath(deps.environment['PATH']);
   const sandbox = await chooseSandbox(deps.settings.SANDBOX, searchPath, deps.cacheFolder);
   const readiness = await readinessOf(document, sandbox, request, deps);
@@ -183,10 +210,12 @@ async function* stages(run: Run, request: ExecuteRequest, deps: Deps): AsyncGene
 
   const input = runInput(run, sandbox, request, deps, readiness.values);
   yield* sandboxNotices(input.runbook.execution, sandbox);
-  if (request.cancel.aborted) {
-    throw new RunbookError('interrupted', 'Interrupted before the script was started');
-  }
+  stopIfCancelled(request);
   yield yield* request.dryRun ? dryRun(input) : runScript(input);
+}
+
+function stopIfCancelled({ cancel }: ExecuteRequest): void {
+  if (cancel.aborted) throw new RunbookError('interrupted', 'Interrupted before the script was started');
 }
 
 /** @returns the denial, if the principal may not; it says nothing else about the document */
@@ -228,6 +257,7 @@ function runInput(
     digest: document.digest,
     recursionStack: request.recursionStack,
     values,
+    call: request.server?.call,
     sandbox,
     ownSecrets: deps.ownSecrets,
     hide: settings.SANDBOX_HIDE,

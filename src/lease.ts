@@ -25,6 +25,7 @@ interface Holder {
  */
 export async function takeLease(file: string): Promise<Lease> {
   await writeFile(file, JSON.stringify(await holder(process.pid)), { mode: 0o600, flag: 'wx' });
+  own.add(file);
   const heartbeat = setInterval(() => {
     const now = new Date();
     utimes(file, now, now).catch(() => undefined);
@@ -33,8 +34,16 @@ export async function takeLease(file: string): Promise<Lease> {
     release: async () => {
       clearInterval(heartbeat);
       await unlink(file).catch(() => undefined);
+      own.delete(file);
     },
   };
+}
+
+const own = new Set<string>();
+
+/** Whether this process itself took a lease; a server with many runs asks for each of them at each start. */
+export function isOwn(file: string): boolean {
+  return own.has(file);
 }
 
 /** Whether the process that wrote a lease is still there, as far as can be known from here. */

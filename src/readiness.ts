@@ -1,3 +1,4 @@
+import os from 'node:os';
 import path from 'node:path';
 import { checkHost } from './check/host.ts';
 import { checkDocument, valueProblem } from './check/static.ts';
@@ -33,8 +34,8 @@ export async function readinessOf(
   const before = [
     ...found,
     ...(await checkDocument(runbook, nameOfFile(document.path), deps.secretSettings)),
-    ...checkRequest(document, request),
-    ...checkSandbox(document.runbook, sandbox, deps),
+    ...requestProblems(document, request, deps),
+    ...checkSandbox(document.runbook, sandbox, request, deps),
   ];
   if (deps.ask && !hasErrors(before)) await askForMissing(runbook.environment, values, notices, deps.ask);
   const folder = path.dirname(document.realPath);
@@ -57,7 +58,12 @@ export async function confirmation(
   return { rule: 'run/not-confirmed', severity: 'error', message };
 }
 
-function checkRequest(document: RunbookDocument, request: ExecuteRequest): Diagnostic[] {
+/** What is wrong with a request, whatever this host has. */
+export function requestProblems(
+  document: RunbookDocument,
+  request: ExecuteRequest,
+  { settings }: Pick<Deps, 'settings'>,
+): Diagnostic[] {
   const diagnostics: Diagnostic[] = [];
   const add = (rule: string, message: string): void => {
     diagnostics.push({ rule, severity: 'error', message });
@@ -77,10 +83,18 @@ function checkRequest(document: RunbookDocument, request: ExecuteRequest): Diagn
       `Recursion detected: Runbook ${name} already in execution chain: ${JSON.stringify(request.recursionStack)}`,
     );
   }
+  const depth = request.recursionStack.length;
+  const limit = settings.MAX_RECURSION_DEPTH;
+  if (depth >= limit) add('run/recursion-depth', `Recursion depth limit exceeded: ${depth} (max: ${limit})`);
   return diagnostics;
 }
 
-function checkSandbox({ execution }: Runbook, sandbox: Sandbox, { settings }: Deps): Diagnostic[] {
+function checkSandbox(
+  { execution }: Runbook,
+  sandbox: Sandbox,
+  { server }: ExecuteRequest,
+  { settings }: Deps,
+): Diagnostic[] {
   const diagnostics: Diagnostic[] = [];
   if (settings.SANDBOX === 'required' && sandbox.level !== 'bubblewrap') {
     const message = `The sandbox is required (SANDBOX=required), and bubblewrap does not work here: ${sandbox.reason}; mend that, or ask for --sandbox auto`;
@@ -91,7 +105,18 @@ function checkSandbox({ execution }: Runbook, sandbox: Sandbox, { settings }: De
     const message = `The runbook wants to write ${declared}, which this host does not allow; add it to SANDBOX_ALLOW_WRITE if it may`;
     diagnostics.push({ rule: 'sandbox/write', severity: 'error', message });
   }
+  for (const declared of server ? execution.read : []) {
+    if (server?.allowedReads.some((allowed) => isBelow(atHome(declared), atHome(allowed)))) continue;
+    const message = `The runbook wants to read ${declared}, which this server does not allow; add it to SANDBOX_ALLOW_READ if it may`;
+    diagnostics.push({ rule: 'sandbox/read', severity: 'error', message });
+  }
   return diagnostics;
+}
+
+function atHome(declared: string): string {
+  return declared === '~' || declared.startsWith('~/')
+    ? path.join(os.homedir(), declared.slice(1))
+    : declared;
 }
 
 function isBelow(file: string, folder: string): boolean {

@@ -1,4 +1,5 @@
 import type {
+  AdmittedEvent,
   DeniedEvent,
   FinishedEvent,
   NoticeEvent,
@@ -40,6 +41,18 @@ export interface RecordInput {
   readonly outputBytes: number;
   readonly retention: RetentionLimits;
   readonly now: () => Date;
+  /** Present where a server executes. */
+  readonly server?: RecordingServer;
+}
+
+/** What a server wants to know of a record, and knows itself. */
+export interface RecordingServer {
+  /** Whether the history of a document (links resolved) has just got a denial of this principal. */
+  readonly isDeniedAlready: (document: string, subject: string) => boolean;
+  /** Told when more of the output can be read from the record. */
+  readonly onOutputKept: () => void;
+  /** Told how the run ended, whether or not that could be written down, with its output as in the document. */
+  readonly onRecorded: (record: RunRecord, output: Streams) => void;
 }
 
 /**
@@ -61,11 +74,16 @@ export async function* recorded(
     const output = run.closeLog();
     const notices = await writeEntry(input, started, event, kept);
     await output;
-    return [...notices, ...(await run.end(factsOf(event, started), notices))];
+    const more = await run.end(factsOf(event, started), notices);
+    input.server?.onRecorded(run.record(), streams(kept, input.historyBytes));
+    return [...notices, ...more];
   };
   try {
     for await (const event of events) {
       switch (event.type) {
+        case 'admitted':
+          await run.admit(event);
+          break;
         case 'started':
           started = event;
           await run.begin(event);
@@ -80,6 +98,7 @@ export async function* recorded(
           yield* await end(event);
           break;
         case 'notice':
+          run.notice(event);
           break;
       }
       yield event;
@@ -88,6 +107,7 @@ export async function* recorded(
     if (!isOver) {
       isOver = true;
       await run.end(factsOfError(error), []);
+      input.server?.onRecorded(run.record(), streams(kept, input.historyBytes));
     }
     throw error;
   } finally {
@@ -140,15 +160,23 @@ function factsOf(
 
 /** The record of one run. Whatever becomes of the disk, it never stands in the way of the run. */
 interface RunKeeper {
+  /** Resolves when it is on disk that the run waits, or is about to begin. */
+  readonly admit: (event: AdmittedEvent) => Promise<void>;
   /** Resolves when the record is on disk, or cannot be. */
   readonly begin: (event: StartedEvent) => Promise<void>;
+  readonly notice: (event: NoticeEvent) => void;
   readonly output: (stream: StreamName, data: Uint8Array) => void;
   readonly closeLog: () => Promise<void>;
   /** @returns what could not be written, for the person who runs it */
   readonly end: (facts: Partial<RunRecord>, notices: readonly NoticeEvent[]) => Promise<NoticeEvent[]>;
+  /** As it is now. */
+  readonly record: () => RunRecord;
   /** What can wait until the run is over. */
   readonly tidy: () => Promise<void>;
 }
+
+/** So many warnings stand in a record at most; a caller may send a thousand variables that nobody declared. */
+const MAX_WARNINGS = 100;
 
 function keepRecord(input: RecordInput): RunKeeper {
   const { document, stateFolder } = input;
@@ -162,8 +190,9 @@ function keepRecord(input: RecordInput): RunKeeper {
     exitCode: null,
     startedAt: input.now().toISOString(),
     outputLimitBytes: input.outputBytes,
-    runner: thisRunner(),
+    runner: { ...thisRunner(), ...(input.server && { isServer: true }) },
   };
+  const warnings: string[] = [];
   let problem: unknown;
   let log: RunLog | undefined;
   let startedAt = 0;
@@ -172,16 +201,28 @@ function keepRecord(input: RecordInput): RunKeeper {
     problem = error;
     return undefined;
   });
-  const settled = opened.then((open) => open && settleLost(stateFolder)).catch(() => undefined);
+  // A server has many that go on, and looks for lost ones by itself.
+  const settled = input.server
+    ? undefined
+    : opened.then((open) => open && settleLost(stateFolder)).catch(() => undefined);
   let writing: Promise<unknown> = opened;
   let released: Promise<void> | undefined;
 
   return {
+    async admit({ isQueued }) {
+      const open = await opened;
+      record = { ...record, principal: input.principal(), state: isQueued ? 'queued' : 'starting' };
+      await open?.write(record).catch(() => undefined);
+    },
+    notice({ severity, message }) {
+      if (severity === 'warning' && warnings.push(message) > MAX_WARNINGS) warnings.pop();
+    },
     async begin({ time, plan }) {
       const open = await opened;
       if (!open) return;
       startedAt = performance.now();
-      log = openLog(open.folder, input.outputBytes, () => performance.now() - startedAt);
+      const elapsedMs = (): number => performance.now() - startedAt;
+      log = openLog(open.folder, input.outputBytes, elapsedMs, input.server?.onOutputKept);
       record = {
         ...record,
         state: 'running',
@@ -203,7 +244,6 @@ function keepRecord(input: RecordInput): RunKeeper {
     },
     async end(facts, notices) {
       const open = await opened;
-      if (!open) return [noRecord(input, problem)];
       await writing;
       if (notices.some(({ code }) => code === 'history/lost')) unwritten.add('history');
       record = {
@@ -211,8 +251,10 @@ function keepRecord(input: RecordInput): RunKeeper {
         principal: input.principal(),
         finishedAt: input.now().toISOString(),
         ...facts,
+        ...(warnings.length > 0 && { warnings }),
         ...(unwritten.size > 0 && { unwritten: [...unwritten] }),
       };
+      if (!open) return [noRecord(input, problem)];
       try {
         await open.write(record).catch((error: unknown) => {
           problem = error;
@@ -229,6 +271,7 @@ function keepRecord(input: RecordInput): RunKeeper {
       unwritten.delete('history');
       return unwritten.size === 0 ? [] : [incompleteRecord(input, record, unwritten, problem)];
     },
+    record: () => record,
     async tidy() {
       await Promise.all([settled, released]);
       if (!(await opened)) return;
@@ -287,6 +330,10 @@ async function writeEntry(
     if (await isDeniedAlready(input)) return [];
     return write(input, entryOf(input, { exitCode: 403, error: denial(event) }));
   }
+  const recursion = event.type === 'refused' && event.diagnostics.find(({ rule }) => isRecursion(rule));
+  if (recursion && input.keepHistory) {
+    return write(input, entryOf(input, { exitCode: 1, error: recursion.message }));
+  }
   // Nothing has run, or nothing was to be written.
   if (event.type === 'refused' || event.outcome === 'dry_run' || !started || !input.keepHistory) return [];
   return write(input, runEntry(input, started, event, streams(kept, input.historyBytes)));
@@ -294,7 +341,7 @@ async function writeEntry(
 
 type KeptStreams = Record<StreamName, { readonly kept: () => Kept }>;
 
-type Streams = Pick<NewHistoryEntry, 'stdout' | 'stderr'>;
+type Streams = Readonly<Record<StreamName, Uint8Array>>;
 
 function streams(kept: KeptStreams, limit: number): Streams {
   return { stdout: boundedText(kept.stdout.kept(), limit), stderr: boundedText(kept.stderr.kept(), limit) };
@@ -328,6 +375,11 @@ function runEntry(
   });
 }
 
+/** Who calls a chain of runbooks has run something; the documents should tell why it ended. */
+function isRecursion(rule: string): boolean {
+  return rule === 'run/recursion' || rule === 'run/recursion-depth';
+}
+
 /** What the exit code alone does not say. */
 function remarkOf(
   { outcome, durationMs }: FinishedEvent,
@@ -348,7 +400,8 @@ function denial({ subject, reason }: DeniedEvent): string {
 /** The denied must not be able to grow a document: one entry a minute, whoever it is. */
 const DENIAL_INTERVAL_MS = 60_000;
 
-async function isDeniedAlready({ document, stateFolder, now }: RecordInput): Promise<boolean> {
+async function isDeniedAlready({ document, stateFolder, now, ...input }: RecordInput): Promise<boolean> {
+  if (input.server) return input.server.isDeniedAlready(document.realPath, input.principal().subject);
   const since = now().getTime() - DENIAL_INTERVAL_MS;
   const entries = await wholeHistory(document, stateFolder).catch(() => []);
   return entries.some(({ exitCode, time }) => exitCode === 403 && Date.parse(time) > since);

@@ -12,6 +12,7 @@ import {
   readRecord,
   RUN_STATES,
   runFolder,
+  requestCancel,
   runIds,
   runnerPid,
   settleLost,
@@ -113,7 +114,7 @@ function tableText(listed: readonly Listed[], { colour, glyph }: Look): string {
 
 function paintOf(state: string | undefined, colour: Look['colour']): (text: string) => string {
   if (state === 'succeeded' || state === 'dry_run') return colour.green;
-  return state === 'starting' || state === 'running' ? colour.blue : colour.red;
+  return state !== undefined && !isOver({ state }) ? colour.blue : colour.red;
 }
 
 /** `runbook runs show` */
@@ -231,7 +232,8 @@ export async function cancelRunCommand(wanted: string): Promise<number> {
   if (record.state === 'lost') throw lost(id);
   if (isOver(record)) throw new RunbookError('not_found', `The run ${id} is over already: ${record.state}`);
   const pid = runnerPid(record);
-  if (pid === undefined) {
+  const { isServer } = record.runner;
+  if (pid === undefined && !isServer) {
     throw new RunbookError(
       'not_found',
       `The run ${id} goes on on another machine or in another container (${oneLine(record.runner.host)})`,
@@ -240,7 +242,9 @@ export async function cancelRunCommand(wanted: string): Promise<number> {
   }
   const changes = watchFolder(runFolder(stateFolder, id));
   try {
-    terminate(pid, id);
+    // A signal would end a server, and with it every other run.
+    if (isServer) await requestCancel(stateFolder, id);
+    else if (pid !== undefined) terminate(pid, id);
     for (;;) {
       const now = await readRecord(stateFolder, id);
       if (now.state === 'lost') throw lost(id);

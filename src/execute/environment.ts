@@ -1,4 +1,5 @@
 import path from 'node:path';
+import type { CallVariables } from './call-variables.ts';
 
 /** What every script gets from our own environment, where it is set. */
 const BASE_NAMES = new Set(
@@ -17,7 +18,7 @@ const OWN_NAMES = [
   'RUNBOOK_EXEC_DIR_HOST',
 ] as const;
 
-type OwnVariables = Readonly<Record<(typeof OWN_NAMES)[number], string>>;
+type OwnVariables = Readonly<Record<(typeof OWN_NAMES)[number], string> & Partial<CallVariables>>;
 
 /** Whether a script may count on a variable of this name without declaring it. */
 export function isBaseVariable(name: string, passthrough: readonly string[]): boolean {

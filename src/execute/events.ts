@@ -4,9 +4,20 @@ import type { Diagnostic } from '../runbook/diagnostic.ts';
  * Everything that happens during an execution, in order. The terminal, NDJSON and the records all consume this
  * one stream. Every stream ends with exactly one of `finished`, `refused` or `denied`.
  */
-export type RunEvent = StartedEvent | OutputEvent | NoticeEvent | FinishedEvent | RefusedEvent | DeniedEvent;
+export type RunEvent =
+  AdmittedEvent | StartedEvent | OutputEvent | NoticeEvent | FinishedEvent | RefusedEvent | DeniedEvent;
 
 export type StreamName = 'stdout' | 'stderr';
+
+/** Under `serve` alone: the principal may execute the document as it stands; the checks of this host are to come. */
+export interface AdmittedEvent {
+  readonly type: 'admitted';
+  readonly runId: string;
+  readonly correlationId: string;
+  readonly digest: string;
+  /** Whether others go first. */
+  readonly isQueued: boolean;
+}
 
 export interface StartedEvent {
   readonly type: 'started';

@@ -134,6 +134,9 @@ function launchOnto(pipes: readonly [Pipe, Pipe], options: ProcessOptions, close
  * declared. Node's own are marked close-on-exec.
  */
 function closeInheritedDescriptors(): void {
+  // They can only have been there when we began; a server must not look through its connections for each run.
+  if (areInheritedClosed) return;
+  areInheritedClosed = true;
   const CLOSE_ON_EXEC = 0o2000000;
   for (const name of listDescriptors()) {
     const descriptor = Number(name);
@@ -146,6 +149,8 @@ function closeInheritedDescriptors(): void {
     }
   }
 }
+
+let areInheritedClosed = false;
 
 function listDescriptors(): string[] {
   try {

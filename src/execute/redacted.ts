@@ -2,16 +2,22 @@ import type { NoticeEvent, OutputEvent, StreamName } from './events.ts';
 import { isTooShort, redactorFor } from './redact.ts';
 import type { GivenValue } from './values.ts';
 
-/** The secrets that a script holds, and what is to be said about those that cannot be told from ordinary text. */
+/**
+ * The secrets that a script holds, and what is to be said about those that cannot be told from ordinary text.
+ *
+ * @param own what the script gets from us and must not show
+ */
 export function secretsOf(
   values: ReadonlyMap<string, GivenValue>,
   environment: Readonly<Record<string, string>>,
+  own: readonly string[] = [],
 ): { secrets: string[]; notices: NoticeEvent[] } {
   const named = [...values].filter(([, { secret, value }]) => secret && value !== '');
   const tooShort = named.filter(([, { value }]) => isTooShort(value)).map(([name]) => name);
   const message = `${tooShort.join(', ')}: so short a secret is not replaced in the output; the script must not print it`;
   return {
     secrets: [
+      ...own,
       ...named.flatMap(([, { value }]) => (isTooShort(value) ? [] : [value])),
       // The address of a proxy may hold the password for it.
       ...Object.entries(environment).flatMap(([name, value]) =>

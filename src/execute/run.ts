@@ -2,6 +2,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { isRunbookError, messageOf, systemCode } from '../errors.ts';
 import type { Runbook } from '../runbook/model.ts';
+import { callVariables, type CallAccess } from './call-variables.ts';
 import { buildEnvironment } from './environment.ts';
 import type { FinishedEvent, NoticeEvent, OutputEvent, Plan, RefusedEvent, StartedEvent } from './events.ts';
 import { collectOutputs } from './outputs.ts';
@@ -24,6 +25,8 @@ export interface RunInput {
   readonly digest: string;
   readonly recursionStack: readonly string[];
   readonly values: ReadonlyMap<string, GivenValue>;
+  /** How the script calls other runbooks; undefined where nobody serves them. */
+  readonly call: CallAccess | undefined;
   readonly sandbox: Sandbox;
   /** The runner's own secrets and state, which no script may see. */
   readonly ownSecrets: readonly string[];
@@ -85,7 +88,11 @@ async function* runInWorkspace(input: RunInput): Running {
   });
   try {
     yield startedEvent(input, workspace.directory);
-    const { secrets, notices: short } = secretsOf(input.values, environmentOf(input, workspace));
+    const { secrets, notices: short } = secretsOf(
+      input.values,
+      environmentOf(input, workspace),
+      input.call && [input.call.token],
+    );
     yield* short;
     const process = yield* redacted(reachScript(input, workspace), secrets);
     if (process.wasHeldOpen) yield HELD_OPEN;
@@ -250,6 +257,7 @@ function interpreterOf({ script }: Runbook): readonly [string, ...string[]] {
 function environmentOf(input: RunInput, workspace: Workspace): Record<string, string> {
   const hostFolder =
     input.mountFolder && path.join(input.mountFolder, path.basename(workspace.root), 'workspace');
+  const stack = [...input.recursionStack, path.basename(input.file)];
   return buildEnvironment({
     host: input.hostEnvironment,
     passthrough: input.passthrough,
@@ -262,9 +270,10 @@ function environmentOf(input: RunInput, workspace: Workspace): Record<string, st
       RUNBOOK_FILE: input.file,
       RUNBOOK_RUN_ID: input.runId,
       RUNBOOK_CORRELATION_ID: input.correlationId,
-      RUNBOOK_RECURSION_STACK: JSON.stringify([...input.recursionStack, path.basename(input.file)]),
+      RUNBOOK_RECURSION_STACK: JSON.stringify(stack),
       RUNBOOK_OUTPUT: workspace.outputFile,
       RUNBOOK_EXEC_DIR_HOST: hostFolder ?? workspace.directory,
+      ...(input.call && callVariables(input.call, input.correlationId, stack)),
     },
   });
 }

@@ -18,7 +18,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { RunbookError, messageOf, systemCode } from '../errors.ts';
 import type { Runbook } from '../runbook/model.ts';
-import { isAbandoned, takeLease, type Lease } from '../lease.ts';
+import { isAbandoned, isOwn, takeLease, type Lease } from '../lease.ts';
 
 /** The private folders of one run; nothing of them is left when it ends. */
 export interface Workspace {
@@ -125,6 +125,7 @@ async function removeLeftovers(parent: string): Promise<void> {
   const names = await readdir(parent).catch(() => []);
   for (const name of names.filter((candidate) => candidate.startsWith(PREFIX))) {
     const root = path.join(parent, name);
+    if (isOwn(path.join(root, LEASE))) continue;
     const info = await lstat(root).catch(() => undefined);
     const isOurs = info?.isDirectory() && (process.getuid === undefined || info.uid === process.getuid());
     if (!isOurs) continue;

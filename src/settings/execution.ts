@@ -16,6 +16,7 @@ export const executionSettingNames = [
   'SANDBOX_ALLOW_WRITE',
   'ENV_PASSTHROUGH',
   'OVERLAP',
+  'MAX_RECURSION_DEPTH',
 ] as const;
 
 export type ExecutionSettings = Pick<Settings, (typeof executionSettingNames)[number]>;

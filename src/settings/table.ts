@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { keySetJson, keySetUrl, roleMapping } from './auth-kinds.ts';
 import { defaultExecutionDir, defaultRunbooksDir, defaultStateDir, type Host } from './defaults.ts';
 import { filePath, flag, type Kind, list, listOf, oneOf, text, wholeNumber } from './kinds.ts';
@@ -222,6 +223,11 @@ const settingsTable = {
     preference: true,
     what: 'Files and folders that the sandbox hides, besides homes and stores of credentials',
   },
+  SANDBOX_ALLOW_READ: {
+    kind: list,
+    default: '',
+    what: 'Host paths (with what is below them) that documents may declare as `read:` where a server executes them',
+  },
   SANDBOX_ALLOW_WRITE: {
     kind: list,
     default: '',
@@ -242,6 +248,49 @@ const settingsTable = {
     default: 'allow',
     preference: true,
     what: 'Whether a runbook may be started while it is running',
+  },
+  MAX_RECURSION_DEPTH: {
+    kind: wholeNumber(1, 1000),
+    default: '50',
+    preference: true,
+    what: 'How many runbooks may stand in a chain in which the script of each executes the next',
+  },
+  MAX_CONCURRENT_RUNS: {
+    kind: wholeNumber(1, 10_000),
+    default: () => String(4 * availableParallelism()),
+    defaultIs: '4 for each core',
+    what: 'How many runs a server executes at once; others wait their turn',
+  },
+  SHUTDOWN_GRACE_SECONDS: {
+    kind: wholeNumber(0, longestSeconds),
+    default: '30',
+    what: 'How long a server that is to stop lets its runs go on before it cancels them',
+  },
+  DRY_RUN: {
+    kind: flag,
+    default: 'false',
+    aliases: ['AUTOHEAL_DRY_RUN'],
+    what: 'Whether a server checks and records runs without executing anything',
+  },
+  STREAM_TOKEN_TTL_SECONDS: {
+    kind: wholeNumber(1, 86_400),
+    default: '60',
+    what: "How long a token for a run's event stream can be used",
+  },
+  STREAM_TOKENS_MAX: {
+    kind: wholeNumber(1, 10_000_000),
+    default: '10000',
+    what: 'How many tokens for event streams a server keeps at once',
+  },
+  API_PROTOCOL: {
+    kind: oneOf('http', 'https'),
+    default: 'http',
+    what: 'How the scripts of a server reach it, in their `RUNBOOK_URL`',
+  },
+  API_HOST: {
+    kind: text,
+    default: 'localhost',
+    what: 'Where the scripts of a server reach it, in their `RUNBOOK_URL`',
   },
 } as const satisfies Record<string, Setting>;
 

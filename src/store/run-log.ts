@@ -69,8 +69,14 @@ interface Stream {
  *
  * @param limitBytes of each stream
  * @param elapsedMs since the run was started
+ * @param onAppended told when there are new frames in the log itself
  */
-export function openLog(folder: string, limitBytes: number, elapsedMs: () => number): RunLog {
+export function openLog(
+  folder: string,
+  limitBytes: number,
+  elapsedMs: () => number,
+  onAppended: () => void = () => undefined,
+): RunLog {
   const headLimit = Math.ceil(limitBytes / 2);
   const tailLimit = limitBytes > headLimit ? limitBytes - headLimit + MAX_CARRY : 0;
   const streams = { stdout: newStream('stdout'), stderr: newStream('stderr') };
@@ -158,6 +164,7 @@ export function openLog(folder: string, limitBytes: number, elapsedMs: () => num
     log ??= await open(path.join(folder, LOG), 'a', 0o600);
     await writeWhole(log, text, logBytes);
     logBytes += Buffer.byteLength(text);
+    onAppended();
   }
 
   async function writeTail(stream: Stream, text: string, bytes: number): Promise<void> {

@@ -20,6 +20,7 @@ import type { Diagnostic } from '../runbook/diagnostic.ts';
 import { joinTails, type StreamCounts } from './run-frames.ts';
 
 export const RUN_STATES = [
+  'queued',
   'starting',
   'running',
   'succeeded',
@@ -30,7 +31,7 @@ export const RUN_STATES = [
   'refused',
   'lost',
   'dry_run',
-] as const satisfies readonly (Outcome | 'starting' | 'running' | 'denied' | 'refused' | 'lost')[];
+] as const satisfies readonly (Outcome | 'queued' | 'starting' | 'running' | 'denied' | 'refused' | 'lost')[];
 
 export type RunState = (typeof RUN_STATES)[number];
 
@@ -64,6 +65,8 @@ export interface RunRecord {
   readonly diagnostics?: readonly Diagnostic[];
   /** When the runner of a lost run was last known to live. */
   readonly lastSeenAt?: string;
+  /** What whoever started it was warned of. */
+  readonly warnings?: readonly string[];
   /** What could not be written down. */
   readonly unwritten?: readonly string[];
   readonly runner: Runner;
@@ -75,6 +78,8 @@ export interface Runner {
   readonly host: string;
   /** Process ids mean something only within one boot and one pid namespace. */
   readonly space: string;
+  /** Whether it is a server, which executes other runs, too, and is asked by a file to cancel one. */
+  readonly isServer?: true;
 }
 
 /** A record that is being written. */
@@ -249,8 +254,8 @@ export async function findRun(stateFolder: string, wanted: string): Promise<stri
   });
 }
 
-export function isOver({ state }: Pick<RunRecord, 'state'>): boolean {
-  return state !== 'starting' && state !== 'running';
+export function isOver({ state }: { readonly state: string }): boolean {
+  return state !== 'queued' && state !== 'starting' && state !== 'running';
 }
 
 /** Whether the process that executes a run is there, as far as can be known from here. */
@@ -261,6 +266,26 @@ export function hasRunner(stateFolder: string, id: string): Promise<boolean> {
 /** The runner's process id, where that means the same process here as it does there. */
 export function runnerPid({ runner }: RunRecord): number | undefined {
   return runner.space === processSpace() ? runner.pid : undefined;
+}
+
+/** Asks the server that executes a run to cancel it. @throws the system's error where that cannot be written */
+export async function requestCancel(stateFolder: string, id: string): Promise<void> {
+  await mkdir(cancelFolder(stateFolder), { recursive: true, mode: 0o700 });
+  await writeFile(path.join(cancelFolder(stateFolder), id), '', { mode: 0o600 });
+}
+
+/** The runs that somebody has asked to cancel, as far as they are among those of this server; each is told once. */
+export async function takeCancelRequests(
+  stateFolder: string,
+  isOurs: (id: string) => boolean,
+): Promise<string[]> {
+  const asked = (await readdir(cancelFolder(stateFolder)).catch(() => [])).filter(isOurs);
+  for (const id of asked) await unlink(path.join(cancelFolder(stateFolder), id)).catch(() => undefined);
+  return asked;
+}
+
+function cancelFolder(stateFolder: string): string {
+  return path.join(runsFolder(stateFolder), '.cancel');
 }
 
 /** The runs that say that they are going on. */

@@ -122,7 +122,7 @@ describe('the record of a run', () => {
       ]);
     }
     const { exitCode, stderr } = await runbook(folder, ['runs', 'list', '--state', 'broken']);
-    expect([exitCode, stderr]).toEqual([2, expect.stringContaining('--state: expected one of starting')]);
+    expect([exitCode, stderr]).toEqual([2, expect.stringContaining('--state: expected one of queued')]);
   });
 
   it('that is damaged stands in the way of no other', async () => {
