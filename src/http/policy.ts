@@ -1,0 +1,72 @@
+/**
+ * Who may use a route.
+ *
+ * - `public`: anybody, without a token
+ * - `authenticated`: whoever holds a valid token
+ * - `claims`: the same; the route itself holds the runbook's claims against it (auth/authorize.ts)
+ * - `run`: the same; the route answers as if a run were not there to who may not see it
+ * - `stream`: as `run`, or a stream token, which the route itself verifies
+ * - `cancel`: as `run`, for ending one
+ * - `admin`: who has one of ADMIN_ROLES
+ * - `configuration`: the same; with ENABLE_LOGIN whoever holds a valid token, who then sees less
+ */
+export type Permission =
+  'public' | 'authenticated' | 'claims' | 'run' | 'stream' | 'cancel' | 'admin' | 'configuration';
+
+/**
+ * What a request counts as: `general` against RATE_LIMIT_PER_MINUTE, `stream_token` too, though on its own,
+ * `execute` against RATE_LIMIT_EXECUTE_PER_MINUTE, `none` against nothing.
+ */
+export type RateClass = 'none' | 'general' | 'stream_token' | 'execute';
+
+interface Row {
+  readonly permission: Permission;
+  readonly rate: RateClass;
+}
+
+/** Every route and verb. HEAD is as GET; OPTIONS, which only says which verbs there are, is for everybody. */
+export const policy = {
+  'GET /healthz': { permission: 'public', rate: 'none' },
+  'GET /readyz': { permission: 'public', rate: 'none' },
+  'GET /metrics': { permission: 'public', rate: 'none' },
+  'GET /docs/openapi.yaml': { permission: 'public', rate: 'general' },
+  'GET /docs/explorer.html': { permission: 'public', rate: 'general' },
+  'POST /dev-login': { permission: 'public', rate: 'execute' },
+  'GET /api/config': { permission: 'configuration', rate: 'general' },
+  'GET /api/runbooks': { permission: 'authenticated', rate: 'general' },
+  'GET /api/runbooks/:filename': { permission: 'authenticated', rate: 'general' },
+  'GET /api/runbooks/:filename/required-env': { permission: 'authenticated', rate: 'general' },
+  'PATCH /api/runbooks/:filename/validate': { permission: 'claims', rate: 'general' },
+  'POST /api/runbooks/:filename/execute': { permission: 'claims', rate: 'execute' },
+  'GET /api/runs': { permission: 'run', rate: 'general' },
+  'GET /api/runs/:id': { permission: 'run', rate: 'general' },
+  'GET /api/runs/:id/log': { permission: 'run', rate: 'general' },
+  'GET /api/runs/:id/events': { permission: 'stream', rate: 'general' },
+  'POST /api/runs/:id/cancel': { permission: 'cancel', rate: 'general' },
+  'POST /api/runs/cancel-all': { permission: 'admin', rate: 'general' },
+  'POST /api/stream-tokens': { permission: 'run', rate: 'stream_token' },
+  'POST /api/pause': { permission: 'admin', rate: 'general' },
+  'POST /api/resume': { permission: 'admin', rate: 'general' },
+  'POST /api/shutdown': { permission: 'admin', rate: 'general' },
+} as const satisfies Readonly<Record<`${string} /${string}`, Row>>;
+
+/**
+ * The row of a route, as it was registered.
+ *
+ * @param url Its pattern; how it names its parameters does not matter.
+ * @returns Undefined where it has none: then nobody may use it, and the server does not start.
+ */
+export function rowOf(method: string, url: string): Row | undefined {
+  if (method === 'OPTIONS') return everybody;
+  return rows.get(keyOf(`${method === 'HEAD' ? 'GET' : method} ${url}`));
+}
+
+const everybody: Row = { permission: 'public', rate: 'general' };
+
+const rows: ReadonlyMap<string, Row> = new Map(
+  Object.entries(policy).map(([route, row]) => [keyOf(route), row]),
+);
+
+function keyOf(route: string): string {
+  return route.replaceAll(/:\w+/g, ':');
+}
