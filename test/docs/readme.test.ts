@@ -11,6 +11,7 @@ const PAGES = [
   'CONTRIBUTING.md',
   'SECURITY.md',
   'docs/architecture.md',
+  'docs/auth.md',
   'docs/sandbox.md',
 ];
 
