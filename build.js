@@ -35,6 +35,24 @@ const splitDynamicImports = {
   },
 };
 
+/**
+ * Of what our own modules import from Node as a whole, esbuild would copy each property at each start, to make a module
+ * of it; this hands them the object itself.
+ */
+const builtinsAsTheyAre = {
+  name: 'builtins-as-they-are',
+  setup(builder) {
+    builder.onResolve({ filter: /^node:(?:path|os)$/ }, ({ path: name, kind, importer }) =>
+      kind === 'import-statement' && importer.startsWith(path.join(root, 'src'))
+        ? { path: name, namespace: 'builtin' }
+        : undefined,
+    );
+    builder.onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path: name }) => ({
+      contents: `const builtin = require(${JSON.stringify(name)}); export default builtin;`,
+    }));
+  },
+};
+
 // Built aside and put in place whole, so that a build that fails leaves the earlier one as it was.
 const aside = mkdtempSync(path.join(root, 'dist-'));
 const built = new Set();
@@ -62,7 +80,7 @@ try {
         PARSER: JSON.stringify(parserDigest()),
         'import.meta.url': '__filename',
       },
-      plugins: [splitDynamicImports],
+      plugins: [splitDynamicImports, builtinsAsTheyAre],
     });
     for (const [name] of next) built.add(name);
   }

@@ -1,6 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
+  // The build sets it.
+  define: { VERSION: '"0.0.0-test"' },
   test: {
     include: ['test/**/*.test.ts'],
     setupFiles: ['test/setup.ts'],

@@ -264,6 +264,7 @@ function runInput(
     overlapFolder: rejectsOverlap ? path.join(settings.STATE_DIR, 'overlap') : undefined,
     timeoutSeconds: Math.min(document.runbook.execution.timeoutSeconds ?? limit, limit),
     graceSeconds: settings.KILL_GRACE_SECONDS,
+    fifos: path.join(deps.cacheFolder, 'fifos'),
     executionFolder: settings.EXECUTION_DIR,
     mountFolder: settings.MOUNT_DIR,
     hostEnvironment: deps.environment,

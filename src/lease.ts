@@ -1,6 +1,6 @@
-import { readdir, readFile, readlink, stat, unlink, utimes, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { readdir, readFile, readlink, stat, unlink, utimes, writeFile } from './disk.ts';
 
 /** A file that says "somebody is at work here" for as long as its maker lives. */
 export interface Lease {

@@ -9,6 +9,7 @@ import type {
   StreamName,
 } from './execute/events.ts';
 import { boundedText, keepEnds, type Kept } from './execute/kept.ts';
+import { monotonicMs } from './clock.ts';
 import { exitCodeOf, messageOf, systemCode } from './errors.ts';
 import { formatEntry, type NewHistoryEntry } from './runbook/history.ts';
 import { formatDuration } from './runbook/units.ts';
@@ -66,7 +67,7 @@ export async function* recorded(
 ): AsyncGenerator<RunEvent, void> {
   const kept = { stdout: keepEnds(input.historyBytes), stderr: keepEnds(input.historyBytes) };
   const run = keepRecord(input);
-  const since = performance.now();
+  const since = monotonicMs();
   let started: StartedEvent | undefined;
   let isOver = false;
   const end = async (event: FinishedEvent | RefusedEvent | DeniedEvent): Promise<NoticeEvent[]> => {
@@ -119,7 +120,7 @@ export async function* recorded(
         runId: input.runId,
         outcome: 'cancelled',
         exitCode: 130,
-        durationMs: performance.now() - since,
+        durationMs: monotonicMs() - since,
         outputs: {},
       });
     }
@@ -220,8 +221,8 @@ function keepRecord(input: RecordInput): RunKeeper {
     async begin({ time, plan }) {
       const open = await opened;
       if (!open) return;
-      startedAt = performance.now();
-      const elapsedMs = (): number => performance.now() - startedAt;
+      startedAt = monotonicMs();
+      const elapsedMs = (): number => monotonicMs() - startedAt;
       log = openLog(open.folder, input.outputBytes, elapsedMs, input.server?.onOutputKept);
       record = {
         ...record,

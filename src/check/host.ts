@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
-import { access, lstat, readdir, readlink, realpath } from 'node:fs/promises';
 import path from 'node:path';
+import { access, lstat, readdir, readlink, realpath } from '../disk.ts';
 import { systemCode } from '../errors.ts';
 import type { Diagnostic } from '../runbook/diagnostic.ts';
 import type { FileRequirement, Runbook } from '../runbook/model.ts';

@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { access, stat } from '../disk.ts';
 import type { Diagnostic } from '../runbook/diagnostic.ts';
 import type { Script } from '../runbook/model.ts';
 

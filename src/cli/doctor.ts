@@ -47,7 +47,7 @@ export async function doctorCommand({ json }: { readonly json?: boolean }): Prom
     ...(await attempt('clock', inspectClock)),
   ];
   const ok = checks.every(({ status }) => status !== 'failure');
-  const look = lookOf(process.stdout);
+  const look = await lookOf(process.stdout);
   await write(
     process.stdout,
     json

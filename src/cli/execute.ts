@@ -20,7 +20,7 @@ import { terminalReporter } from './terminal.ts';
 /** A hash of all that parsing depends on; the build sets it. */
 declare const PARSER: string;
 
-interface ExecuteOptions extends ValueOptions {
+export interface ExecuteOptions extends ValueOptions {
   readonly runbook?: string;
   readonly tokenFile?: string;
   readonly dryRun?: boolean;
@@ -48,7 +48,7 @@ export async function executeCommand(named: string | undefined, options: Execute
     return await run(
       source,
       options,
-      reporter ?? terminalReporter(source, { quiet: options.quiet === true }),
+      reporter ?? (await terminalReporter(source, { quiet: options.quiet === true })),
     );
   } catch (error) {
     if (!reporter || !isRunbookError(error)) throw error;
@@ -99,7 +99,7 @@ async function requestOf(
 ): Promise<{ request: ExecuteRequest; deps: Deps }> {
   const surroundings = await engineSurroundings({ SANDBOX: options.sandbox });
   const people = isInteractive() && !options.json ? await import('./prompt.ts') : undefined;
-  const look = lookOf(process.stderr);
+  const look = await lookOf(process.stderr);
   return {
     request: {
       authenticate: () => authenticate(options.tokenFile, reporter.warn),

@@ -21,7 +21,7 @@ export async function historyCommand(named: string, options: HistoryOptions): Pr
   const { STATE_DIR } = await settingsFor(['STATE_DIR']);
   const entries = await wholeHistory(await readDocument(await findRunbook(named)), STATE_DIR);
   const shown = Number.isFinite(count) ? entries.slice(-count) : entries;
-  const look = lookOf(process.stdout);
+  const look = await lookOf(process.stdout);
   if (options.json) await write(process.stdout, `${JSON.stringify(shown, null, 2)}\n`);
   else if (shown.length === 0) await write(process.stdout, 'No run is recorded yet.\n');
   else for (const entry of shown) await write(process.stdout, entryText(entry, look));

@@ -33,7 +33,7 @@ export async function listCommand(
   }
   await write(
     process.stdout,
-    options.json ? `${JSON.stringify(listed, null, 2)}\n` : listText(listed, folder),
+    options.json ? `${JSON.stringify(listed, null, 2)}\n` : await listText(listed, folder),
   );
   return 0;
 }
@@ -77,10 +77,10 @@ async function listOne(file: string, stateFolder: string): Promise<Listed | unde
   }
 }
 
-function listText(listed: readonly Listed[], folder: string): string {
+async function listText(listed: readonly Listed[], folder: string): Promise<string> {
   if (listed.length === 0)
     return `No runbook in ${folder}. \`runbook new <Name> --dir ${folder}\` writes one.\n`;
-  const { colour, glyph } = lookOf(process.stdout);
+  const { colour, glyph } = await lookOf(process.stdout);
   return listed
     .map(({ name, file, description, claims, valid, lastRun }) => {
       const facts = [

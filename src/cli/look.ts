@@ -1,9 +1,12 @@
 import { isatty } from 'node:tty';
-import { Chalk, type ChalkInstance } from 'chalk';
+
+export type Colours = Readonly<
+  Record<'red' | 'green' | 'yellow' | 'blue' | 'dim' | 'bold', (text: string) => string>
+>;
 
 /** How a stream may be written to. */
 export interface Look {
-  readonly colour: ChalkInstance;
+  readonly colour: Colours;
   readonly glyph: {
     readonly ok: string;
     readonly fail: string;
@@ -17,18 +20,28 @@ export interface Look {
 }
 
 /** Colours only on a terminal and never under NO_COLOR; glyphs only where the locale has them. */
-export function lookOf(stream: { readonly isTTY?: boolean; readonly columns?: number }): Look {
+export async function lookOf(stream: { readonly isTTY?: boolean; readonly columns?: number }): Promise<Look> {
   const hasColours = stream.isTTY === true && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb';
   const locale = process.env['LC_ALL'] || process.env['LC_CTYPE'] || process.env['LANG'] || '';
   const isUtf8 = /utf-?8/i.test(locale);
   return {
-    colour: new Chalk({ level: hasColours ? 1 : 0 }),
+    colour: hasColours ? (await import('./colours.ts')).colours : COLOURLESS,
     glyph: isUtf8
       ? { ok: '✓', fail: '✗', warn: '⚠', info: 'ℹ', dot: '·' }
       : { ok: 'ok', fail: 'x', warn: '!', info: 'i', dot: '-' },
     columns: stream.columns || 128,
   };
 }
+
+const asItIs = (text: string): string => text;
+const COLOURLESS: Colours = {
+  red: asItIs,
+  green: asItIs,
+  yellow: asItIs,
+  blue: asItIs,
+  dim: asItIs,
+  bold: asItIs,
+};
 
 /** The oldest entries of a record may have none. */
 export function exitCodeText(exitCode: number): string {

@@ -1,17 +1,19 @@
 import { Argument, Command, CommanderError, Option } from 'commander';
-import { exitCodeOf, isRunbookError, messageOf } from '../errors.ts';
+import { RunbookError } from '../errors.ts';
+import { SAID } from './command-line.ts';
 
 declare const VERSION: string;
 
 const RUN_ARGUMENT = 'its id, the beginning of it, or `last`';
 
 /**
- * Runs one command line.
+ * Has commander understand a command line, and runs what it says.
  *
  * @param argv without the program's own name
- * @returns the exit code; every failure has been reported on stderr
+ * @returns the exit code
+ * @throws what the command throws, and RunbookError `usage` where the command line itself is wrong; that has been said
  */
-export async function runCommandLine(argv: readonly string[]): Promise<number> {
+export async function runProgram(argv: readonly string[]): Promise<number> {
   let exitCode = 0;
   const program = buildProgram((code) => {
     exitCode = code;
@@ -21,27 +23,10 @@ export async function runCommandLine(argv: readonly string[]): Promise<number> {
     else await program.parseAsync(argv, { from: 'user' });
     return exitCode;
   } catch (error) {
-    const isUsage = error instanceof CommanderError || (isRunbookError(error) && error.code === 'usage');
-    if (error instanceof CommanderError && error.exitCode === 0) return 0;
-    if (!(error instanceof CommanderError)) report(error);
-    switch (argv.find((word) => !word.startsWith('-'))) {
-      case 'execute':
-        // Never 1 or 2, which may well be a script's own code.
-        return exitCodeOf(error);
-      case 'validate':
-        // 1 would say that the documents are wrong.
-        return 2;
-      default:
-        return isUsage ? 2 : 1;
-    }
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return 0;
+    throw new RunbookError('usage', SAID, { cause: error });
   }
-}
-
-function report(error: unknown): void {
-  const hint = isRunbookError(error) && error.hint !== undefined ? `\n  ${error.hint}` : '';
-  const stack =
-    isRunbookError(error) || !process.env['RUNBOOK_DEBUG'] ? '' : `\n${(error as Error).stack ?? ''}`;
-  process.stderr.write(`runbook: ${messageOf(error)}${hint}${stack}\n`);
 }
 
 /** A command as completion knows it. */
@@ -86,7 +71,8 @@ export function describeProgram(): {
   };
 }
 
-function buildProgram(done: (exitCode: number) => void): Command {
+/** All commands, as the library knows them. @param done takes the exit code of the one that was run */
+export function buildProgram(done: (exitCode: number) => void): Command {
   const action =
     <Args extends unknown[]>(load: () => Promise<(...args: Args) => Promise<number>>) =>
     async (...args: Args): Promise<void> => {

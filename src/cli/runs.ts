@@ -54,7 +54,7 @@ export async function listRunsCommand(options: ListOptions): Promise<number> {
     if (record && isWanted(record)) listed.push(record);
   }
   if (options.json) await write(process.stdout, `${JSON.stringify(listed, null, 2)}\n`);
-  else if (listed.length > 0) await write(process.stdout, tableText(listed, lookOf(process.stdout)));
+  else if (listed.length > 0) await write(process.stdout, tableText(listed, await lookOf(process.stdout)));
   else {
     const isFiltered = options.state !== undefined || options.runbook !== undefined;
     await write(process.stdout, isFiltered ? 'No such run is recorded.\n' : 'No run is recorded yet.\n');
@@ -123,7 +123,7 @@ export async function showRunCommand(wanted: string, options: { readonly json?: 
   const record = await readRecord(stateFolder, await findRun(stateFolder, wanted));
   await write(
     process.stdout,
-    options.json ? `${JSON.stringify(record, null, 2)}\n` : recordText(record, lookOf(process.stdout)),
+    options.json ? `${JSON.stringify(record, null, 2)}\n` : recordText(record, await lookOf(process.stdout)),
   );
   return 0;
 }
@@ -210,7 +210,7 @@ export async function runLogsCommand(wanted: string, { stream, follow }: LogsOpt
 
 /** Only ever beside the output: what is piped on must be what the script printed. */
 async function sayMissing(stream: StreamName, bytes: number): Promise<void> {
-  const { colour, glyph } = lookOf(process.stderr);
+  const { colour, glyph } = await lookOf(process.stderr);
   const message = `${bytes} bytes of ${stream} are not in the record here (MAX_OUTPUT_SIZE_BYTES)`;
   await write(process.stderr, `${colour.yellow(glyph.warn)} ${message}\n`);
 }

@@ -71,7 +71,7 @@ export async function showCommand(
     await write(process.stdout, `${JSON.stringify({ ...shown, ...more }, null, 2)}\n`);
     return 0;
   }
-  const look = lookOf(process.stdout);
+  const look = await lookOf(process.stdout);
   const { colour, glyph } = look;
   const rows = requirements.map(({ kind, name, met, required, from, description }) => {
     const mark = met ? colour.green(glyph.ok) : colour.red(glyph.fail);

@@ -1,10 +1,10 @@
 import { existsSync, statSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { parseEnv } from 'node:util';
 import { authSettingNames } from '../auth/settings.ts';
 import { operatingSystemPrincipal, principalFromClaims, type Principal } from '../auth/principal.ts';
+import { readFile } from '../disk.ts';
 import { RunbookError, systemCode } from '../errors.ts';
 import type { ValueSource } from '../execute/values.ts';
 import { isVariableName } from '../runbook/environment.ts';

@@ -8,8 +8,11 @@ import { findingsText } from './findings.ts';
 import type { Spinner } from './spinner.ts';
 
 /** The script's output goes to ours as it is; our own words go to stderr. */
-export function terminalReporter(source: string, { quiet }: { readonly quiet: boolean }): Reporter {
-  const look = lookOf(process.stderr);
+export async function terminalReporter(
+  source: string,
+  { quiet }: { readonly quiet: boolean },
+): Promise<Reporter> {
+  const look = await lookOf(process.stderr);
   // Our words never go on a line that the script has begun.
   let isLineOpen = false;
   const say = (text: string): Promise<void> => {

@@ -29,7 +29,7 @@ export async function validateCommand(paths: readonly string[], options: Validat
   const strict = options.strict === true;
   const { files, missing } = await findFiles(await startingPoints(paths, options));
   const checked = await checkAll(files, await checker(options));
-  await write(process.stdout, formatters[options.format](checked, { strict, missing }));
+  await write(process.stdout, await formatters[options.format](checked, { strict, missing }));
   for (const name of missing) {
     await write(process.stderr, `runbook: there is no file, folder or match for ${oneLine(name)}\n`);
   }

@@ -27,11 +27,11 @@ interface FormatOptions {
 /** The forms of the report. */
 export const formatters = { text, json, github, sarif } satisfies Record<
   string,
-  (files: readonly CheckedFile[], options: FormatOptions) => string
+  (files: readonly CheckedFile[], options: FormatOptions) => string | Promise<string>
 >;
 
-function text(files: readonly CheckedFile[], { strict }: FormatOptions): string {
-  const look = lookOf(process.stdout);
+async function text(files: readonly CheckedFile[], { strict }: FormatOptions): Promise<string> {
+  const look = await lookOf(process.stdout);
   const { colour, glyph } = look;
   const blocks = files.map(({ file, isRunbook, diagnostics, text: source }) => {
     if (!isRunbook) return colour.dim(`- ${file}: not a runbook\n`);

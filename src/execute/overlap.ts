@@ -1,5 +1,5 @@
-import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
+import { mkdir } from '../disk.ts';
 import { messageOf, RunbookError } from '../errors.ts';
 import { sha256Hex } from '../digest.ts';
 import { takeSoleLease, type Lease } from '../lease.ts';

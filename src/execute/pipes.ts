@@ -1,11 +1,7 @@
-import { spawn } from 'node:child_process';
-import { constants, type PathLike } from 'node:fs';
-import { closeSync, open, unlink } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { Socket } from 'node:net';
-import path from 'node:path';
 import type { Readable } from 'node:stream';
-import { promisify } from 'node:util';
-import { messageOf, RunbookError } from '../errors.ts';
+import { takeFifos, type Fifo } from './fifos.ts';
 
 /** A pipe: we read one end, the script gets the descriptor of the other. */
 export interface Pipe {
@@ -17,14 +13,13 @@ export interface Pipe {
  * Opens real pipes for a script's output. What Node makes by itself are socket pairs, and on those
  * `> /dev/stderr` fails in the script.
  *
- * @param folder a private folder; the pipes' names stand in it only for a moment
- * @throws Error where the host has no `mkfifo`
+ * @param folder where FIFOs are kept to be used again
+ * @param workspace the run's own private folder
+ * @throws RunbookError `unreadable` where the host has no `mkfifo`
  */
-export async function openPipes(folder: string, names: readonly [string, string]): Promise<[Pipe, Pipe]> {
-  const files = names.map((name) => path.join(folder, name));
-  await makeFifos(files);
-  const [first, second] = await Promise.all(files.map(openPipe));
-  return [first!, second!];
+export async function openPipes(folder: string, workspace: string): Promise<[Pipe, Pipe]> {
+  const [first, second] = await takeFifos(folder, workspace);
+  return [openPipe(first), openPipe(second)];
 }
 
 /** Closes our copies of the ends that the script writes to, so that its end is seen. */
@@ -32,28 +27,14 @@ export function closeWriters(pipes: readonly Pipe[]): void {
   for (const { writeDescriptor } of pipes) closeSync(writeDescriptor);
 }
 
-function makeFifos(files: readonly string[]): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('mkfifo', ['-m', '600', ...files], { stdio: 'ignore' });
-    const fail = (why: string): void =>
-      reject(
-        new RunbookError('unreadable', `The pipes for its output could not be made: ${why}`, {
-          hint: 'The program mkfifo (coreutils) must be on PATH, and EXECUTION_DIR on a file system that takes pipes.',
-        }),
-      );
-    child.once('error', (error) => fail(messageOf(error)));
-    child.once('exit', (code) => {
-      if (code === 0) resolve();
-      else fail(`mkfifo ended with ${code}`);
-    });
-  });
-}
-
-async function openPipe(file: PathLike): Promise<Pipe> {
-  const opened = promisify(open);
+function openPipe(fifo: Fifo): Pipe {
   // Our end first, without waiting for a writer; then the script's end finds a reader and does not wait either.
-  const readDescriptor = await opened(file, constants.O_RDONLY | constants.O_NONBLOCK, 0);
-  const writeDescriptor = await opened(file, constants.O_WRONLY, 0);
-  await promisify(unlink)(file);
-  return { reader: new Socket({ fd: readDescriptor, readable: true, writable: false }), writeDescriptor };
+  const readDescriptor = openSync(fifo.file, constants.O_RDONLY | constants.O_NONBLOCK);
+  const writeDescriptor = openSync(fifo.file, constants.O_WRONLY);
+  const reader = new Socket({ fd: readDescriptor, readable: true, writable: false });
+  // The end is seen when nobody can write any more. Without it somebody may, and must not reach another run.
+  let hasEnded = false;
+  reader.once('end', () => (hasEnded = true));
+  reader.once('close', () => (hasEnded ? fifo.giveBack() : fifo.remove()));
+  return { reader, writeDescriptor };
 }

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { accessSync, constants, readFileSync, readlinkSync, statSync } from 'node:fs';
-import { mkdir, readFile, rename, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { mkdir, readFile, rename, unlink, writeFile } from '../disk.ts';
 import { messageOf } from '../errors.ts';
 import { bubblewrapArguments, type SandboxForm } from './bubblewrap.ts';
 import { hostMounts, realOf } from './host-paths.ts';

@@ -46,16 +46,18 @@ export class NotReached extends Error {}
  * Runs a script in a session of its own and yields its output as it comes. Whatever happens to the consumer,
  * the script's process group is gone and its output is closed when this ends.
  *
- * @param folder a private folder for what only lives while the process starts
+ * @param fifos the folder of FIFOs that are used again and again
+ * @param workspace the run's own private folder
  * @param prepare says how to start it; it is asked while the pipes are being made
  * @throws NotReached, or the system's error where the process cannot be started
  */
 export async function* runProcess(
-  folder: string,
+  fifos: string,
+  workspace: string,
   prepare: () => ProcessOptions,
 ): AsyncGenerator<OutputEvent, ProcessResult> {
-  const { pipes, options } = await prepared(folder, prepare);
-  const started = performance.now();
+  const { pipes, options } = await prepared(fifos, workspace, prepare);
+  const started = monotonicMs();
   let hasStarted = (): boolean => false;
   const queue = outputQueue(
     [
@@ -70,7 +72,7 @@ export async function* runProcess(
   const exit = exitOf(launched).then((ended) => {
     // From here on nothing changes how it ended: neither a late signal nor a consumer that takes its time.
     stop.dispose();
-    return { ...ended, ending: stop.ending(), durationMs: performance.now() - started };
+    return { ...ended, ending: stop.ending(), durationMs: monotonicMs() - started };
   });
   exit.then(queue.drain, queue.close);
   try {
@@ -89,10 +91,11 @@ export async function* runProcess(
 }
 
 async function prepared(
-  folder: string,
+  fifos: string,
+  workspace: string,
   prepare: () => ProcessOptions,
 ): Promise<{ pipes: [Pipe, Pipe]; options: ProcessOptions }> {
-  const opening = openPipes(folder, ['stdout', 'stderr']);
+  const opening = openPipes(fifos, workspace);
   try {
     closeInheritedDescriptors();
     const options = prepare();

@@ -1,7 +1,4 @@
-import { isTooShort } from './secret-forms.ts';
 import { merged, searcherFor, type Span } from './secret-search.ts';
-
-export { isTooShort };
 
 export interface Redactor {
   /** Takes the next chunk of one stream and gives what is safe to hand on now; it may be the chunk itself. */

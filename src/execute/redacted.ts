@@ -1,5 +1,5 @@
 import type { NoticeEvent, OutputEvent, StreamName } from './events.ts';
-import { isTooShort, redactorFor } from './redact.ts';
+import { isTooShort } from './too-short.ts';
 import type { GivenValue } from './values.ts';
 
 /**
@@ -40,6 +40,7 @@ export async function* redacted<Result>(
   secrets: readonly string[],
 ): AsyncGenerator<OutputEvent, Result> {
   if (secrets.length === 0) return yield* events;
+  const { redactorFor } = await import('./redact.ts');
   const streams = {
     stdout: { redactor: redactorFor(secrets), offset: 0 },
     stderr: { redactor: redactorFor(secrets), offset: 0 },

@@ -1,9 +1,8 @@
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open } from '../disk.ts';
 import { systemCode } from '../errors.ts';
 import { isVariableName } from '../runbook/environment.ts';
 import type { NoticeEvent } from './events.ts';
-import { redactText } from './redact.ts';
 
 const MAX_BYTES = 64 * 1024;
 
@@ -27,7 +26,11 @@ export async function readResults(
   };
   // Without a prototype, so that a key such as __proto__ is a key.
   const results = Object.create(null) as Record<string, string>;
-  const text = redactText(await readRegular(file, notice), secrets);
+  const written = await readRegular(file, notice);
+  const text =
+    secrets.length === 0 || written === ''
+      ? written
+      : (await import('./redact.ts')).redactText(written, secrets);
   const lines = text.replace(/\r?\n$/, '').split(/\r?\n/);
   for (let index = 0; index < lines.length; index++) {
     const line = lines[index]!;
@@ -55,7 +58,8 @@ async function readRegular(file: string, notice: (message: string) => void): Pro
     try {
       const info = await handle.stat();
       if (!info.isFile() || info.nlink !== 1) throw new Error('not a regular file');
-      const { bytesRead, buffer } = await handle.read(Buffer.alloc(MAX_BYTES + 1), 0, MAX_BYTES + 1, 0);
+      const buffer = Buffer.alloc(MAX_BYTES + 1);
+      const bytesRead = await handle.read(buffer, 0);
       if (bytesRead > MAX_BYTES) {
         notice(`more than ${MAX_BYTES / 1024} KiB were written; none of it is kept`);
         return '';

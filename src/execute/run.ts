@@ -5,7 +5,6 @@ import type { Runbook } from '../runbook/model.ts';
 import { callVariables, type CallAccess } from './call-variables.ts';
 import { buildEnvironment } from './environment.ts';
 import type { FinishedEvent, NoticeEvent, OutputEvent, Plan, RefusedEvent, StartedEvent } from './events.ts';
-import { collectOutputs } from './outputs.ts';
 import { takeSoleRun } from './overlap.ts';
 import { PROCESS_LIMIT } from './launch.ts';
 import { sandboxed, sandboxHints, type Sandbox, type SandboxInput } from './sandbox.ts';
@@ -36,6 +35,8 @@ export interface RunInput {
   readonly overlapFolder: string | undefined;
   readonly timeoutSeconds: number;
   readonly graceSeconds: number;
+  /** The folder of FIFOs that are used again and again; no script sees it. */
+  readonly fifos: string;
   /** EXECUTION_DIR. */
   readonly executionFolder: string | undefined;
   /** MOUNT_DIR: the host's path of EXECUTION_DIR. */
@@ -100,7 +101,8 @@ async function* runInWorkspace(input: RunInput): Running {
     if (process.ending === 'too_many_processes') yield TOO_MANY_PROCESSES;
     if (process.exitCode !== 0)
       yield* sandboxHints(sandboxInput(input, workspace), workspace, process.lastErrors);
-    if (process.exitCode === 0 && process.ending === 'exited') {
+    if (process.exitCode === 0 && process.ending === 'exited' && runbook.outputs.length > 0) {
+      const { collectOutputs } = await import('./outputs.ts');
       const outputs = runbook.outputs.map((output) => output.path);
       yield* await collectOutputs(outputs, workspace.directory, folder);
     }
@@ -120,11 +122,11 @@ async function* reachScript(
 ): AsyncGenerator<OutputEvent, ProcessResult> {
   const prepare = (): ProcessOptions => processOptions(input, workspace);
   try {
-    return yield* runProcess(workspace.root, prepare);
+    return yield* runProcess(input.fifos, workspace.root, prepare);
   } catch (error) {
     if (!(error instanceof NotReached)) throw error;
     await input.sandbox.bubblewrap?.forget();
-    return yield* runProcess(workspace.root, prepare);
+    return yield* runProcess(input.fifos, workspace.root, prepare);
   }
 }
 

@@ -1,3 +1,5 @@
+import { isTooShort } from './too-short.ts';
+
 /**
  * One way to read a stream of bytes, and what is searched for in it. A pattern stands for all the ways to write it
  * that its view does not tell apart, so that wrapped base64, spaced hex and nested quotes cost one pattern each.
@@ -68,11 +70,6 @@ export function viewsOf(secrets: readonly string[]): View[] {
       { gaps: `'"\\`, laterGaps: `'"\\`, maxGap: 16 + 12 * longestRun },
     ),
   ].filter(({ patterns }) => patterns.size > 0);
-}
-
-/** Whether a value is not replaced: shorter than 4 characters, or blank, it stands in any text by chance. */
-export function isTooShort(value: string): boolean {
-  return value.trim() === '' || (value.length < 8 && Array.from(value).length < 4);
 }
 
 const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';

@@ -1,4 +1,5 @@
-import { GAP_FIRST, GAP_LATER, isTooShort, viewsOf, type View } from './secret-forms.ts';
+import { GAP_FIRST, GAP_LATER, viewsOf, type View } from './secret-forms.ts';
+import { isTooShort } from './too-short.ts';
 
 /** Positions of bytes that are to be hidden, from the first to behind the last. */
 export interface Span {

@@ -1,21 +1,19 @@
 import { constants } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import {
   access,
   chmod,
-  cp,
   lstat,
   mkdir,
   mkdtemp,
   readdir,
   realpath,
-  rm,
   rmdir,
   symlink,
   unlink,
   writeFile,
-} from 'node:fs/promises';
-import os from 'node:os';
-import path from 'node:path';
+} from '../disk.ts';
 import { RunbookError, messageOf, systemCode } from '../errors.ts';
 import type { Runbook } from '../runbook/model.ts';
 import { isAbandoned, isOwn, takeLease, type Lease } from '../lease.ts';
@@ -37,6 +35,7 @@ export interface Workspace {
 }
 
 const PREFIX = 'runbook-';
+const OURS = /^runbook-\d+_/;
 
 export interface WorkspaceInput {
   /** EXECUTION_DIR, else the system's temp folder is used. */
@@ -123,7 +122,7 @@ async function makeRoot(parent: string): Promise<{ root: string; lease: Lease }>
  */
 async function removeLeftovers(parent: string): Promise<void> {
   const names = await readdir(parent).catch(() => []);
-  for (const name of names.filter((candidate) => candidate.startsWith(PREFIX))) {
+  for (const name of names.filter((candidate) => OURS.test(candidate))) {
     const root = path.join(parent, name);
     if (isOwn(path.join(root, LEASE))) continue;
     const info = await lstat(root).catch(() => undefined);
@@ -160,12 +159,25 @@ async function removeRoot(root: string): Promise<void> {
 
 /** A script may take away its own folders' permissions; that must not keep them here. */
 async function removeTree(root: string): Promise<void> {
+  if (await removeFlat(root).catch(() => false)) return;
+  const { rm } = await import('node:fs/promises');
   try {
     await rm(root, { recursive: true, force: true });
   } catch {
     await makeWritable(root);
     await rm(root, { recursive: true, force: true });
   }
+}
+
+const FEW = 32;
+
+/** Most folders of a run hold a few files and nothing below them. @returns false where there is more to remove */
+async function removeFlat(root: string): Promise<boolean> {
+  const entries = await readdir(root, { withFileTypes: true });
+  if (entries.length > FEW || entries.some((entry) => entry.isDirectory())) return false;
+  for (const { name } of entries) await unlink(path.join(root, name));
+  await rmdir(root);
+  return true;
 }
 
 async function makeWritable(folder: string): Promise<void> {
@@ -189,6 +201,7 @@ async function writeScript(file: string, text: string): Promise<void> {
 
 async function placeInputs({ runbook, runbookFolder }: WorkspaceInput, directory: string): Promise<void> {
   for (const { path: relative } of runbook.inputs) {
+    const { cp } = await import('node:fs/promises');
     const target = path.join(directory, relative);
     await mkdir(path.dirname(target), { recursive: true, mode: 0o700 });
     // The input itself may be a link to what stands beside it; links inside a folder stay what they are.

@@ -13,16 +13,40 @@ export function historyCandidates(bytes: Uint8Array): number[] {
   // One character a byte, so that offsets are offsets into the bytes.
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
   const ends: number[] = [];
-  for (const match of text.matchAll(CANDIDATE)) ends.push(match.index + match[0].length);
+  for (const { index } of text.matchAll(/history/gi)) {
+    if (index < (ends.at(-1) ?? 0)) continue;
+    const end = candidateEnd(text, index);
+    if (end !== undefined) ends.push(end);
+  }
   return ends;
 }
 
-// The lengths are bounded, lest a line of a million spaces be tried from each of them.
-const CANDIDATE =
-  /^ {0,3}(?:#[ \t][^\r\n]{0,200}history[^\r\n]{0,200}(?:\r\n|\r|\n|(?![^]))|[^\r\n]{0,200}history[^\r\n]{0,200}(?:\r\n|\r|\n) {0,3}=+[ \t]*(?:\r\n|\r|\n|(?![^])))/gim;
+/** So much of its line may stand on either side of the word; a longer line is no heading that a person wrote. */
+const MAX_BESIDE = 200;
 
-/** Lines below History that would be one of our sections if they stood at the document's top level. */
-export const SECTION_LINE = sectionLine();
+/** @param at where the word stands @returns the offset behind the heading that the word may be in */
+function candidateEnd(text: string, at: number): number | undefined {
+  const before = /[^\r\n]*$/.exec(text.slice(Math.max(0, at - MAX_BESIDE - 5), at))![0];
+  if (before.length > MAX_BESIDE + 4) return undefined;
+  const from = at + 'history'.length;
+  const after = text.slice(from, from + MAX_BESIDE + 2);
+  const lineEnd = /\r\n|\r|\n/.exec(after);
+  if (!lineEnd && from + after.length < text.length) return undefined;
+  const end = lineEnd ? from + lineEnd.index + lineEnd[0].length : text.length;
+  if (/^ {0,3}#[ \t]/.test(before)) return end;
+  UNDERLINE.lastIndex = end;
+  return lineEnd && UNDERLINE.test(text) ? UNDERLINE.lastIndex : undefined;
+}
+
+const UNDERLINE = / {0,3}=+[ \t]*(?:\r\n|\r|\n|(?![^]))/y;
+
+/** Whether a text holds a line that would be one of our sections if it stood at the document's top level. */
+export function holdsSection(text: string): boolean {
+  // Hardly a record has such a line, and to compile the whole pattern costs a millisecond.
+  return /^ {0,3}(?:#[ \t]|=)/m.test(text) && SECTION_LINE.test(text);
+}
+
+const SECTION_LINE = sectionLine();
 
 function sectionLine(): RegExp {
   const names = 'environment requirements|file system requirements|required claims|execution|script|history';

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { userInfo } from 'node:os';
+import os from 'node:os';
 import path from 'node:path';
 import { RunbookError } from '../errors.ts';
 
@@ -32,7 +32,7 @@ export function defaultStateDir({ env }: Host): string {
 
 function homeFromPasswd(): string {
   try {
-    return userInfo().homedir;
+    return os.userInfo().homedir;
   } catch (cause) {
     throw new RunbookError('invalid_setting', 'STATE_DIR has no default here: this user has no home.', {
       hint: 'Set STATE_DIR to a folder for the records of runs.',

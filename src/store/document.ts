@@ -1,12 +1,12 @@
 import { isUtf8 } from 'node:buffer';
 import { constants, createReadStream } from 'node:fs';
-import { open, realpath, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { sha256Hex } from '../digest.ts';
+import { open, realpath, type OpenFile } from '../disk.ts';
 import { isRunbookError, messageOf, RunbookError, systemCode } from '../errors.ts';
 import type { Diagnostic } from '../runbook/diagnostic.ts';
 import { historyReader, type HistoryEntry } from '../runbook/history.ts';
-import { belowReader, historyCandidates, SECTION_LINE } from '../runbook/locate.ts';
+import { belowReader, historyCandidates, holdsSection } from '../runbook/locate.ts';
 import { closesTheDoor, unparsed, type Parsed } from '../runbook/parsed.ts';
 
 /** What may stand above History; more is no document that a person reads before running it. */
@@ -66,7 +66,7 @@ async function resolveFile(file: string): Promise<string> {
   }
 }
 
-async function openFile(file: string, realPath: string): Promise<FileHandle> {
+async function openFile(file: string, realPath: string): Promise<OpenFile> {
   try {
     // Without O_NONBLOCK, opening a FIFO would wait for a writer.
     return await open(realPath, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -99,7 +99,7 @@ function explain(file: string, error: unknown): unknown {
 
 type ReadDocument = Omit<RunbookDocument, 'path' | 'realPath'>;
 
-async function readHead(handle: FileHandle, parse: Parse): Promise<ReadDocument> {
+async function readHead(handle: OpenFile, parse: Parse): Promise<ReadDocument> {
   let bytes = Buffer.alloc(0);
   let tried = -1;
   for (;;) {
@@ -133,14 +133,14 @@ function* worthTrying(tried: number, count: number): Generator<number> {
 }
 
 async function readMore(
-  handle: FileHandle,
+  handle: OpenFile,
   bytes: Buffer,
 ): Promise<{ read: Buffer<ArrayBuffer>; atEnd: boolean }> {
   const wanted = Math.min(Math.max(CHUNK_BYTES, bytes.length), MAX_DOCUMENT_BYTES + 1 - bytes.length);
   const more = Buffer.alloc(wanted);
   let length = 0;
   while (length < wanted) {
-    const { bytesRead } = await handle.read(more, length, wanted - length, bytes.length + length);
+    const bytesRead = await handle.read(more.subarray(length), bytes.length + length);
     if (bytesRead === 0) break;
     length += bytesRead;
   }
@@ -169,7 +169,7 @@ async function parseHead(bytes: Buffer, parse: Parse): Promise<Head> {
   const historyStart = Buffer.byteLength(text.slice(0, historyOffset));
   return {
     ...headOf(
-      above.length < text.length ? await parse(above) : parsed,
+      above.length < text.trimEnd().length ? await parse(above) : parsed,
       above,
       bytes.subarray(0, historyStart),
     ),
@@ -239,7 +239,7 @@ function firstInvalid(bytes: Buffer): number {
 }
 
 async function withBelow(
-  handle: FileHandle,
+  handle: OpenFile,
   { historyEnd, historyLine, ...document }: Head,
 ): Promise<ReadDocument> {
   if (historyEnd === undefined || historyLine === undefined) return document;
@@ -260,7 +260,7 @@ async function withBelow(
  * tell whether it stands in the output of a run, where it means nothing.
  */
 async function findSectionBelow(
-  handle: FileHandle,
+  handle: OpenFile,
   from: number,
   line: number,
 ): Promise<Diagnostic | undefined> {
@@ -270,17 +270,17 @@ async function findSectionBelow(
   return reader.end();
 }
 
-async function mayHoldSection(handle: FileHandle, from: number): Promise<boolean> {
+async function mayHoldSection(handle: OpenFile, from: number): Promise<boolean> {
   // Most records are short, and many documents may be read at once.
   const { size } = await handle.stat();
   const buffer = Buffer.allocUnsafe(Math.min(1024 * 1024, Math.max(size - from, 1)));
   let kept = '';
   for (let position = from; ;) {
-    const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
+    const bytesRead = await handle.read(buffer, position);
     if (bytesRead === 0) return false;
     position += bytesRead;
     const text = kept + buffer.toString('latin1', 0, bytesRead);
-    if (SECTION_LINE.test(text)) return true;
+    if (holdsSection(text)) return true;
     // Two lines are carried over, because a Setext heading takes two.
     const cut = text.lastIndexOf('\n', text.lastIndexOf('\n') - 1) + 1;
     kept = text.slice(Math.max(cut, text.length - 4096));
@@ -288,8 +288,13 @@ async function mayHoldSection(handle: FileHandle, from: number): Promise<boolean
 }
 
 /** The lines from there on, without their newlines, many at a time; memory stays flat however many there are. */
-async function* linesOf(handle: FileHandle, from: number): AsyncGenerator<string[]> {
-  const stream = createReadStream('', { fd: handle, start: from, autoClose: false, encoding: 'utf8' });
+async function* linesOf(handle: OpenFile, from: number): AsyncGenerator<string[]> {
+  const stream = createReadStream('', {
+    fd: handle.descriptor,
+    start: from,
+    autoClose: false,
+    encoding: 'utf8',
+  });
   let rest = '';
   for await (const chunk of stream) {
     const lines = String(chunk).split('\n');

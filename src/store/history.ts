@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { sha256Hex } from '../digest.ts';
+import { mkdir, open, readdir, readFile, rename, stat, unlink, type OpenFile } from '../disk.ts';
 import { messageOf, systemCode } from '../errors.ts';
 import { historyReader, type HistoryEntry } from '../runbook/history.ts';
 import { readHistory, type RunbookDocument } from './document.ts';
@@ -77,10 +77,10 @@ async function appendToDocument(target: HistoryTarget, entry: string): Promise<v
   }
 }
 
-async function beginsWith(handle: FileHandle, heading: string): Promise<boolean> {
+async function beginsWith(handle: OpenFile, heading: string): Promise<boolean> {
   const length = Buffer.byteLength(heading) + 1024;
-  const { bytesRead, buffer } = await handle.read(Buffer.alloc(length), 0, length, 0);
-  return firstLine(buffer.toString('utf8', 0, bytesRead)) === heading;
+  const buffer = Buffer.alloc(length);
+  return firstLine(buffer.toString('utf8', 0, await handle.read(buffer, 0))) === heading;
 }
 
 /** The first line with something on it: what a document is known by. */
@@ -88,16 +88,17 @@ export function firstLine(text: string): string {
   return /^[\s\uFEFF]*([^\r\n]*)/.exec(text)?.[1]?.trimEnd() ?? '';
 }
 
-async function endsInNewline(handle: FileHandle, size: number): Promise<boolean> {
+async function endsInNewline(handle: OpenFile, size: number): Promise<boolean> {
   if (size === 0) return true;
-  const { buffer } = await handle.read(Buffer.alloc(1), 0, 1, size - 1);
-  return buffer[0] === 0x0a;
+  const last = Buffer.alloc(1);
+  await handle.read(last, size - 1);
+  return last[0] === 0x0a;
 }
 
 /** One write; what a full disk took only in part is cut off again, if nobody has written behind it. */
-async function appendWhole(handle: FileHandle, bytes: Buffer): Promise<void> {
+async function appendWhole(handle: OpenFile, bytes: Buffer): Promise<void> {
   const before = (await handle.stat()).size;
-  const { bytesWritten } = await handle.write(bytes);
+  const bytesWritten = await handle.write(bytes);
   if (bytesWritten === bytes.length) return;
   const after = (await handle.stat()).size;
   if (after === before + bytesWritten) await handle.truncate(before);

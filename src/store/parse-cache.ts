@@ -1,7 +1,7 @@
-import { constants } from 'node:fs';
-import { lstat, mkdir, open, readdir, rename, rm, unlink, writeFile } from 'node:fs/promises';
+import { constants, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { sha256Hex } from '../digest.ts';
+import { lstat, mkdir, open, readdir, rename, rm, unlink, writeFile } from '../disk.ts';
 import type { Parsed } from '../runbook/parsed.ts';
 import { parseText, type Parse } from './document.ts';
 
@@ -33,7 +33,7 @@ async function read(folder: string, file: string): Promise<Parsed | undefined> {
   try {
     const info = await handle.stat();
     if (!isOurs(info) || !isOurs(await lstat(folder))) return undefined;
-    const parsed = JSON.parse(await handle.readFile('utf8')) as Parsed;
+    const parsed = JSON.parse(readFileSync(handle.descriptor, 'utf8')) as Parsed;
     return typeof parsed.runbook.name === 'string' ? parsed : undefined;
   } finally {
     await handle.close();

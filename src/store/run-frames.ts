@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
-import { open, readdir, unlink, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
+import { open, readdir, unlink, type OpenFile } from '../disk.ts';
 import { systemCode } from '../errors.ts';
 import type { StreamName } from '../execute/events.ts';
 import { isContinuation } from '../runbook/utf8.ts';
@@ -203,7 +203,7 @@ async function* merged(sources: readonly AsyncGenerator<Line>[]): AsyncGenerator
 const WRITE_CHARACTERS = 1024 * 1024;
 
 async function appendLines(file: string, lines: AsyncGenerator<Line>, last: () => string): Promise<void> {
-  let handle: FileHandle | undefined;
+  let handle: OpenFile | undefined;
   let pending = '';
   const flush = async (): Promise<void> => {
     if (pending === '') return;
@@ -212,7 +212,7 @@ async function appendLines(file: string, lines: AsyncGenerator<Line>, last: () =
       // A line that was cut off with its writer must not take the next one with it.
       if (!(await endsInNewline(handle))) pending = `\n${pending}`;
     }
-    await handle.writeFile(pending);
+    await handle.writeWhole(Buffer.from(pending));
     pending = '';
   };
   try {
@@ -227,11 +227,12 @@ async function appendLines(file: string, lines: AsyncGenerator<Line>, last: () =
   }
 }
 
-async function endsInNewline(handle: FileHandle): Promise<boolean> {
+async function endsInNewline(handle: OpenFile): Promise<boolean> {
   const { size } = await handle.stat();
   if (size === 0) return true;
-  const { buffer } = await handle.read(Buffer.alloc(1), 0, 1, size - 1);
-  return buffer[0] === 0x0a;
+  const last = Buffer.alloc(1);
+  await handle.read(last, size - 1);
+  return last[0] === 0x0a;
 }
 
 /** Of a log that cannot be put in order, what a reader would get. */
@@ -296,7 +297,7 @@ interface Line {
 
 /** The whole lines of a file of frames from a position on; what is no frame is passed over. */
 async function* linesOf(file: string, from = 0): AsyncGenerator<Line> {
-  let handle: FileHandle;
+  let handle: OpenFile;
   try {
     handle = await open(file, 'r');
   } catch (error) {
@@ -309,7 +310,7 @@ async function* linesOf(file: string, from = 0): AsyncGenerator<Line> {
     let end = from;
     let kept: Buffer[] = [];
     for (;;) {
-      const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
+      const bytesRead = await handle.read(buffer, position);
       if (bytesRead === 0) return;
       position += bytesRead;
       const chunk = buffer.subarray(0, bytesRead);

@@ -1,5 +1,6 @@
-import { open, unlink, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
+import { monotonicMs } from '../clock.ts';
+import { open, unlink, type OpenFile } from '../disk.ts';
 import type { StreamName } from '../execute/events.ts';
 import { incompleteEnd } from '../runbook/utf8.ts';
 import {
@@ -59,7 +60,7 @@ interface Stream {
   /** The end of what is behind the head, as far as it is not on disk. */
   tail: Block[];
   tailBytes: number;
-  segment: { readonly number: number; readonly handle: FileHandle; bytes: number } | undefined;
+  segment: { readonly number: number; readonly handle: OpenFile; bytes: number } | undefined;
 }
 
 /**
@@ -83,7 +84,7 @@ export function openLog(
   let pendingHeads: Block[] = [];
   /** Room that a fast script uses again and again. */
   const spare: Uint8Array[] = [];
-  let log: FileHandle | undefined;
+  let log: OpenFile | undefined;
   let logBytes = 0;
   let problem: { readonly error: unknown } | undefined;
   let writing: Promise<void> | undefined;
@@ -117,7 +118,7 @@ export function openLog(
 
   function schedule(): void {
     if (writing || timer || isClosed) return;
-    const waitMs = notBeforeMs - performance.now();
+    const waitMs = notBeforeMs - monotonicMs();
     if (waitMs <= 0) void write();
     else timer = setTimeout(() => void write(), waitMs);
   }
@@ -125,14 +126,14 @@ export function openLog(
   function write(): Promise<void> {
     clearTimeout(timer);
     timer = undefined;
-    const since = performance.now();
+    const since = monotonicMs();
     const hasTail = STREAMS.some((name) => streams[name].tail.length > 0);
     writing = writePending(false)
       .catch(fail)
       .finally(() => {
         writing = undefined;
-        const tookMs = performance.now() - since;
-        notBeforeMs = performance.now() + Math.max(INTERVAL_MS, hasTail ? tookMs / TAIL_SHARE : 0);
+        const tookMs = monotonicMs() - since;
+        notBeforeMs = monotonicMs() + Math.max(INTERVAL_MS, hasTail ? tookMs / TAIL_SHARE : 0);
         if (pendingHeads.length > 0 || STREAMS.some((name) => streams[name].tail.length > 0)) schedule();
       });
     return writing;
@@ -170,7 +171,7 @@ export function openLog(
   async function writeTail(stream: Stream, text: string, bytes: number): Promise<void> {
     const { segment } = stream;
     if (segment && segment.bytes + bytes <= tailLimit) {
-      await segment.handle.writeFile(text);
+      await segment.handle.writeWhole(Buffer.from(text));
       segment.bytes += bytes;
       return;
     }
@@ -179,7 +180,7 @@ export function openLog(
     stream.segment = undefined;
     const handle = await open(path.join(folder, segmentName(stream.name, number)), 'ax', 0o600);
     stream.segment = { number, handle, bytes };
-    await handle.writeFile(text);
+    await handle.writeWhole(Buffer.from(text));
     // Of the last but one nothing is among the last bytes any more.
     if (number > 2) await unlink(path.join(folder, segmentName(stream.name, number - 2)));
   }
@@ -310,9 +311,9 @@ function lastFrame(stream: Stream, atMs: number): string {
 }
 
 /** What a full disk took only in part is cut off again. */
-async function writeWhole(handle: FileHandle, text: string, sizeBefore: number): Promise<void> {
+async function writeWhole(handle: OpenFile, text: string, sizeBefore: number): Promise<void> {
   try {
-    await handle.writeFile(text);
+    await handle.writeWhole(Buffer.from(text));
   } catch (error) {
     await handle.truncate(sizeBefore).catch(() => undefined);
     throw error;

@@ -1,18 +1,7 @@
 import { readFileSync, readlinkSync } from 'node:fs';
-import {
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  unlink,
-  utimes,
-  writeFile,
-} from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { mkdir, open, readdir, readFile, rename, rm, stat, unlink, utimes, writeFile } from '../disk.ts';
 import { messageOf, RunbookError, systemCode } from '../errors.ts';
 import type { Outcome, SandboxLevel } from '../execute/events.ts';
 import { isHeld, takeLease, type Lease } from '../lease.ts';
@@ -169,7 +158,7 @@ async function overwrite(file: string, text: string): Promise<void> {
   if (bytes.length > BLOCK_BYTES) throw new Error('it does not fit');
   const handle = await open(file, 'r+');
   try {
-    await handle.write(bytes, 0, bytes.length, 0);
+    await handle.write(bytes, 0);
     await handle.truncate(bytes.length);
   } finally {
     await handle.close();

@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import fc from 'fast-check';
 import { describe, expect, it, type TestContext } from 'vitest';
-import { isTooShort, redactText, redactorFor, type Redactor } from '../../src/execute/redact.ts';
+import { redactText, redactorFor, type Redactor } from '../../src/execute/redact.ts';
+import { isTooShort } from '../../src/execute/too-short.ts';
 import { needs } from '../require.ts';
 
 const TOKEN = 'ghp_16C7e42F292c6912E7710c838347Ae178B4a';
