@@ -42,11 +42,11 @@ const splitDynamicImports = {
 const builtinsAsTheyAre = {
   name: 'builtins-as-they-are',
   setup(builder) {
-    builder.onResolve({ filter: /^node:(?:path|os)$/ }, ({ path: name, kind, importer }) =>
-      kind === 'import-statement' && importer.startsWith(path.join(root, 'src'))
-        ? { path: name, namespace: 'builtin' }
-        : undefined,
-    );
+    builder.onResolve({ filter: /^node:(?:path|os)$/ }, ({ path: name, kind, importer }) => {
+      if (kind !== 'import-statement' || !importer.startsWith(path.join(root, 'src'))) return undefined;
+      const isWhole = new RegExp(`^import \\w+ from '${name}'`, 'm').test(readFileSync(importer, 'utf8'));
+      return isWhole ? { path: name, namespace: 'builtin' } : undefined;
+    });
     builder.onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path: name }) => ({
       contents: `const builtin = require(${JSON.stringify(name)}); export default builtin;`,
     }));
