@@ -18,6 +18,16 @@ export const errorTable = {
   invalid_token: { exitCode: 126, httpStatus: 401 },
   /** The keys that verify a token cannot be had. */
   jwks_fetch_error: { exitCode: 125, httpStatus: 503 },
+  /** The token verifies, and lacks what is asked for. */
+  insufficient_role: { exitCode: 126, httpStatus: 403 },
+  /** A variable of a name that no variable can have. */
+  invalid_variable_name: { exitCode: 125, httpStatus: 400 },
+  /** A request is longer than MAX_REQUEST_BYTES. */
+  too_large: { exitCode: 125, httpStatus: 413 },
+  /** The body of a request is no JSON. */
+  unsupported_media_type: { exitCode: 125, httpStatus: 415 },
+  /** There is such a path, and it has no such method. */
+  method_not_allowed: { exitCode: 125, httpStatus: 405 },
   /** The person ended a prompt. */
   interrupted: { exitCode: 130, httpStatus: 499 },
 } as const;

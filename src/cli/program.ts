@@ -224,6 +224,16 @@ export function buildProgram(done: (exitCode: number) => void): Command {
     .action(action(async () => (await import('./runs.ts')).cancelRunCommand));
 
   program
+    .command('serve')
+    .description('the same runbooks over HTTP, until SIGTERM')
+    .option('--runbooks-dir <dir>', 'the library; default: RUNBOOKS_DIR')
+    .option('--port <port>', 'default: API_PORT, else 8083')
+    .option('--host <address>', 'the address to listen on; default: BIND_ADDRESS')
+    .option('--dev', 'for a laptop: on loopback alone, with a secret of its own and a token to use')
+    .addHelpText('after', example('serve --dev', 'serve --runbooks-dir /opt/stage0/runbooks --port 8083'))
+    .action(action(async () => (await import('./serve.ts')).serveCommand));
+
+  program
     .command('doctor')
     .description('what works here, and what to do about what does not')
     .option('--json', 'as JSON')

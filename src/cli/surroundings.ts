@@ -34,7 +34,7 @@ export async function engineSurroundings(flags: Flags = {}): Promise<{
     settings: await settingsFor(executionSettingNames, flags),
     environment: process.env,
     secretSettings: new Set(secretVariables),
-    cacheFolder: xdgFolder('XDG_CACHE_HOME', '.cache'),
+    cacheFolder: cacheFolder(),
   };
 }
 
@@ -42,7 +42,7 @@ export async function engineSurroundings(flags: Flags = {}): Promise<{
 export async function ownSecrets(stateFolder: string, files: readonly string[]): Promise<string[]> {
   const { RUNBOOK_TOKEN_FILE } = await settingsFor(['RUNBOOK_TOKEN_FILE']);
   const named = secretVariables.flatMap((name) => (name.endsWith('_FILE') ? (process.env[name] ?? []) : []));
-  const folders = [stateFolder, preferencesFolder(), xdgFolder('XDG_CACHE_HOME', '.cache')];
+  const folders = [stateFolder, preferencesFolder(), cacheFolder()];
   return [...folders, ...files, ...named, ...(RUNBOOK_TOKEN_FILE === undefined ? [] : [RUNBOOK_TOKEN_FILE])];
 }
 
@@ -61,6 +61,11 @@ export function preferencesFile(): string {
 /** The folder of preferences, by the XDG base directory specification. */
 export function preferencesFolder(): string {
   return xdgFolder('XDG_CONFIG_HOME', '.config');
+}
+
+/** Where what can be made again is kept. */
+export function cacheFolder(): string {
+  return xdgFolder('XDG_CACHE_HOME', '.cache');
 }
 
 function xdgFolder(name: string, underHome: string): string {

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { keySetJson, keySetUrl, roleMapping } from './auth-kinds.ts';
 import { defaultExecutionDir, defaultRunbooksDir, defaultStateDir, type Host } from './defaults.ts';
 import { filePath, flag, type Kind, list, listOf, oneOf, text, wholeNumber } from './kinds.ts';
+import { metricPrefix, origins, proxies, redisUrl, webUrl } from './server-kinds.ts';
 
 /** One setting: how it is called, what it may be, what it is where nobody says. */
 export interface Setting {
@@ -37,6 +38,23 @@ const settingsTable = {
     aliases: ['APP_ENV'],
     what: "On a developer's machine, `local` turns some refusals into warnings",
   },
+  BIND_ADDRESS: {
+    kind: text,
+    default: '0.0.0.0',
+    defaultIs: '`0.0.0.0`; `127.0.0.1` with `--dev`',
+    what: 'The address that `serve` listens on',
+  },
+  API_PORT: {
+    kind: wholeNumber(0, 65_535),
+    default: '8083',
+    what: 'The port that `serve` listens on; 0 takes one that is free',
+  },
+  PUBLIC_URL: {
+    kind: webUrl,
+    defaultIs: '`http://localhost:<API_PORT>`',
+    aliases: ['AUTOHEAL_PUBLIC_URL'],
+    what: 'The address under which clients reach this server',
+  },
   RUNBOOKS_DIR: {
     kind: filePath,
     default: defaultRunbooksDir,
@@ -62,6 +80,22 @@ const settingsTable = {
     defaultIs: '`$XDG_STATE_HOME/runbook`, else `~/.local/state/runbook`',
     preference: true,
     what: 'Records of runs, and the history of documents that cannot be written',
+  },
+  ENABLE_LOGIN: {
+    kind: flag,
+    default: 'false',
+    what: 'Whether `POST /dev-login` gives everybody a token; refused where `ENVIRONMENT=production` is set',
+  },
+  LOGGING_LEVEL: {
+    kind: oneOf('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'),
+    default: 'INFO',
+    aliases: ['LOG_LEVEL'],
+    what: 'How much `serve` logs',
+  },
+  LOG_FORMAT: {
+    kind: oneOf('text', 'json'),
+    default: 'text',
+    what: 'The form of a line in the log: `YYYY-MM-DD HH:MM:SS - LEVEL - logger - message`, or an object',
   },
   AUTH_PROVIDER: {
     kind: oneOf('shared_secret', 'jwks', 'oidc', 'mock'),
@@ -170,6 +204,22 @@ const settingsTable = {
     preference: true,
     what: 'Whether a token without an expiry is refused',
   },
+  CORS_ORIGINS: {
+    kind: origins,
+    default: '',
+    what: 'The origins whose pages may call this server from a browser',
+  },
+  ADMIN_ROLES: {
+    kind: list,
+    default: 'admin',
+    what: 'Roles that may see the configuration, pause, resume and shut down, and see and cancel every run',
+  },
+  AUDITOR_ROLES: { kind: list, default: 'auditor', what: 'Roles that may see every run' },
+  LIST_ONLY_PERMITTED: {
+    kind: flag,
+    default: 'false',
+    what: 'Whether the list of runbooks leaves out those that the caller may not execute',
+  },
   RUNBOOK_TOKEN_FILE: {
     kind: filePath,
     preference: 'token-file',
@@ -204,6 +254,11 @@ const settingsTable = {
     default: String(10 * 2 ** 30),
     preference: true,
     what: 'How much room the records of runs may take together; beyond it the oldest go',
+  },
+  MAX_REQUEST_BYTES: {
+    kind: wholeNumber(1024, mostBytes),
+    default: '1048576',
+    what: 'The longest body that a request may have',
   },
   KILL_GRACE_SECONDS: {
     kind: wholeNumber(0, longestSeconds),
@@ -249,6 +304,34 @@ const settingsTable = {
     preference: true,
     what: 'Whether a runbook may be started while it is running',
   },
+  RATE_LIMIT_ENABLED: { kind: flag, default: 'true', what: 'Whether `serve` limits how often one may call' },
+  RATE_LIMIT_PER_MINUTE: {
+    kind: wholeNumber(1, 1_000_000),
+    default: '60',
+    what: 'Requests that a principal may make in a minute; without a token, those of an address',
+  },
+  RATE_LIMIT_EXECUTE_PER_MINUTE: {
+    kind: wholeNumber(1, 1_000_000),
+    default: '10',
+    what: 'The same, for executing and for signing in',
+  },
+  RATE_LIMIT_STORAGE_BACKEND: {
+    kind: oneOf('memory', 'redis'),
+    default: 'memory',
+    what: 'Where requests are counted; with Redis, several servers share one count',
+  },
+  REDIS_URL: { kind: redisUrl, secret: true, what: 'Where Redis is' },
+  REDIS_PREFIX: { kind: text, default: 'runbook:', what: 'What every key in Redis begins with' },
+  TRUST_PROXY: {
+    kind: proxies,
+    default: 'false',
+    what: 'Which proxies are believed when they say who the client is (`X-Forwarded-For` and its kin)',
+  },
+  METRICS_PREFIX: {
+    kind: metricPrefix,
+    default: 'runbook_',
+    what: 'What the names of metrics begin with; `flask_` keeps the dashboards of a Stage0 installation working',
+  },
   MAX_RECURSION_DEPTH: {
     kind: wholeNumber(1, 1000),
     default: '50',
@@ -292,6 +375,7 @@ const settingsTable = {
     default: 'localhost',
     what: 'Where the scripts of a server reach it, in their `RUNBOOK_URL`',
   },
+  BUILT_AT: { kind: text, default: 'LOCAL', what: 'When the image was built; the image sets it' },
 } as const satisfies Record<string, Setting>;
 
 export type SettingName = keyof typeof settingsTable;

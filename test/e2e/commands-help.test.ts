@@ -19,6 +19,7 @@ const COMMANDS = [
   'runs show',
   'runs logs',
   'runs cancel',
+  'serve',
   'doctor',
   'new',
   'token',

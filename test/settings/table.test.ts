@@ -44,5 +44,7 @@ it('knows every variable that a secret may come from', () => {
     'AUTH_SHARED_SECRET_FILE',
     'JWT_SECRET_PREVIOUS',
     'JWT_SECRET_PREVIOUS_FILE',
+    'REDIS_URL',
+    'REDIS_URL_FILE',
   ]);
 });

@@ -1,0 +1,69 @@
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+/** The metrics of this server, by what they count. */
+export type Metrics = ReturnType<typeof createMetrics>;
+
+/** Names and labels are a contract. @see docs/serve.md, Metrics */
+export function createMetrics(prefix: string) {
+  const registry = new Registry();
+  const registers = [registry];
+  const counter = <Label extends string = never>(name: string, help: string, labels: readonly Label[] = []) =>
+    new Counter<Label>({ name: prefix + name, help, labelNames: [...labels], registers });
+  const gauge = <Label extends string = never>(name: string, help: string, labels: readonly Label[] = []) =>
+    new Gauge<Label>({ name: prefix + name, help, labelNames: [...labels], registers });
+  const histogram = <Label extends string = never>(
+    name: string,
+    help: string,
+    buckets: readonly number[],
+    labels: readonly Label[] = [],
+  ) =>
+    new Histogram<Label>({
+      name: prefix + name,
+      help,
+      buckets: [...buckets],
+      labelNames: [...labels],
+      registers,
+    });
+  return {
+    registry,
+    requests: counter('http_request_total', 'Requests that were answered', ['method', 'status', 'endpoint']),
+    requestSeconds: histogram(
+      'http_request_duration_seconds',
+      'Time until an answer was sent; until its headers, where it is a stream',
+      [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      ['method', 'endpoint'],
+    ),
+    exceptions: counter('exceptions_total', 'Faults of the server itself', ['type']),
+    inFlight: gauge('http_in_flight', 'Requests that are being answered'),
+    executions: counter('executions_total', 'Runs that have ended', ['runbook', 'outcome']),
+    executionSeconds: histogram(
+      'execution_duration_seconds',
+      'How long runs took',
+      [0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600],
+      ['runbook'],
+    ),
+    executionsActive: gauge('executions_active', 'Runs that are going on'),
+    executionsQueued: gauge('executions_queued', 'Runs that wait for others to end'),
+    sseClients: gauge('sse_clients', 'Streams that are open'),
+    rateLimitHits: counter('rate_limit_hits_total', 'Requests that came too often', ['class']),
+    authFailures: counter('auth_failures_total', 'Requests without a token that verifies', ['code']),
+    rbacDenied: counter('rbac_denied_total', 'Requests of those who lack claims', ['runbook']),
+    auditWriteSeconds: histogram(
+      'audit_write_seconds',
+      'Time to write a line of the audit trail',
+      [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1],
+    ),
+    streamTokensActive: gauge('stream_tokens_active', 'Tokens for streams that wait to be used'),
+    streamTokensIssued: counter('stream_tokens_issued_total', 'Tokens for streams that were issued'),
+    streamTokensRejected: counter('stream_tokens_rejected_total', 'Tokens for streams that were refused', [
+      'reason',
+    ]),
+    streamTokenOldestAge: gauge('stream_token_oldest_age_seconds', 'Age of the oldest token that waits'),
+    dryRun: gauge('dry_run', '1 where no script is run (DRY_RUN)'),
+    mode: gauge('mode', '1 for the mode that the server is in', ['mode']),
+    sandboxLevel: gauge('sandbox_level', '1 for what keeps scripts apart', ['level']),
+    auditEvents: counter('audit_event_total', 'Lines of the audit trail', ['kind']),
+    rateLimitBackendUp: gauge('rate_limit_backend_up', '1 where the count of requests can be reached'),
+    buildInfo: gauge('build_info', 'Always 1; what this server is', ['version', 'built_at', 'node']),
+  };
+}

@@ -1,0 +1,91 @@
+import { once } from 'node:events';
+import { RunbookError, systemCode } from '../errors.ts';
+import { readSettings, type SettingSources } from '../settings/read.ts';
+import { openLibrary } from '../store/library.ts';
+import { buildApp } from './app.ts';
+import { serverSettingNames, type App, type ServerContext, type ServerSettings } from './context.ts';
+import { createLog } from './log.ts';
+import { createMetrics } from './plugins/metrics.ts';
+import { createRunManager } from './runs/manager.ts';
+
+export interface ServeOptions {
+  /** What the command line says of settings. */
+  readonly flags: SettingSources['flags'] & {};
+  readonly environment: NodeJS.ProcessEnv;
+  readonly cacheFolder: string;
+}
+
+/**
+ * Serves until SIGTERM or SIGINT; then no run is started any more, those that go on may end, and connections close.
+ *
+ * @throws RunbookError where it cannot be started
+ */
+export async function serve(options: ServeOptions): Promise<void> {
+  // Preferences are a person's, at the command line; a server has none.
+  const settings = readSettings(serverSettingNames, { env: options.environment, flags: options.flags });
+  let listening: App | undefined;
+  const context = await createContext(options, settings, () => portOf(listening) ?? settings.API_PORT);
+  const app = await buildApp(context);
+  const asked = stopSignal();
+  const address = await listen(app, settings);
+  listening = app;
+  context.log.info(`Listening on ${address}`);
+  const signal = await asked;
+  context.log.info(`${signal}: no new runs; waiting for those that go on`);
+  await context.runs.drain(context.settings.SHUTDOWN_GRACE_SECONDS);
+  await app.close();
+  context.log.info('Stopped');
+}
+
+async function createContext(
+  { environment, cacheFolder }: ServeOptions,
+  settings: ServerSettings,
+  port: () => number,
+): Promise<ServerContext> {
+  const log = createLog(settings);
+  return {
+    settings,
+    environment,
+    cacheFolder,
+    library: await openLibrary(settings.RUNBOOKS_DIR),
+    runs: createRunManager(),
+    metrics: createMetrics(settings.METRICS_PREFIX),
+    log,
+    now: () => new Date(),
+    port,
+  };
+}
+
+function portOf(app: App | undefined): number | undefined {
+  const address = app?.server.address();
+  return typeof address === 'object' ? address?.port : undefined;
+}
+
+async function stopSignal(): Promise<string> {
+  return Promise.race(
+    ['SIGTERM', 'SIGINT'].map(async (signal) => {
+      await once(process, signal);
+      return signal;
+    }),
+  );
+}
+
+async function listen(app: App, { BIND_ADDRESS: host, API_PORT: port }: ServerSettings): Promise<string> {
+  try {
+    return await app.listen({ host, port });
+  } catch (error) {
+    const reason = reasons.get(systemCode(error) ?? '');
+    if (reason === undefined) throw error;
+    throw new RunbookError('usage', `Cannot listen on ${host}, port ${port}: ${reason}`, {
+      hint: 'Choose another with --port and --host (API_PORT, BIND_ADDRESS).',
+      cause: error,
+    });
+  }
+}
+
+const reasons = new Map([
+  ['EADDRINUSE', 'another program listens there'],
+  ['EACCES', 'this user may not'],
+  ['EADDRNOTAVAIL', 'this host has no such address'],
+  ['ENOTFOUND', 'there is no such host'],
+]);
