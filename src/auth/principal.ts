@@ -1,4 +1,4 @@
-import os from 'node:os';
+import { ownAccount } from '../account.ts';
 import { RunbookError } from '../errors.ts';
 import { oneLine } from '../one-line.ts';
 import type { Settings } from '../settings/table.ts';
@@ -46,7 +46,7 @@ export function operatingSystemPrincipal(
     readonly userName: () => string;
     readonly env: Readonly<Record<string, string | undefined>>;
     readonly uid: number | undefined;
-  } = { userName: () => os.userInfo().username, env: process.env, uid: process.getuid?.() },
+  } = { userName: () => ownAccount().username, env: process.env, uid: process.getuid?.() },
 ): Principal {
   return { subject: osUserName(host), roles: [], claims: {}, from: 'os' };
 }

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { ownAccount } from '../account.ts';
 import type { ExecutionPolicy } from '../runbook/model.ts';
 import { bubblewrapArguments, type SandboxForm } from './bubblewrap.ts';
 import type { NoticeEvent, SandboxLevel } from './events.ts';
@@ -160,7 +161,7 @@ function placeLink(link: string, to: string): void {
 /** HOME comes first; what changed it (cron, sudo) has not moved the files in the other. */
 function ownHomes(): [string, ...string[]] {
   try {
-    return [os.homedir(), os.userInfo().homedir];
+    return [os.homedir(), ownAccount().homedir];
   } catch {
     // In a container there may be no such user.
     return [os.homedir()];

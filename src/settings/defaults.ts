@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
+import { ownAccount } from '../account.ts';
 import { RunbookError } from '../errors.ts';
 
 /** What a default may depend on. */
@@ -32,7 +32,7 @@ export function defaultStateDir({ env }: Host): string {
 
 function homeFromPasswd(): string {
   try {
-    return os.userInfo().homedir;
+    return ownAccount().homedir;
   } catch (cause) {
     throw new RunbookError('invalid_setting', 'STATE_DIR has no default here: this user has no home.', {
       hint: 'Set STATE_DIR to a folder for the records of runs.',
