@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { constants, type Dirent } from 'node:fs';
 import path from 'node:path';
 import { access, lstat, readdir, readlink, realpath } from '../disk.ts';
 import { systemCode } from '../errors.ts';
@@ -108,7 +108,7 @@ async function folderProblem(
   folder: string,
   relative: string,
 ): Promise<Pick<Diagnostic, 'rule' | 'message'> | undefined> {
-  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+  for await (const entry of entriesBelow(folder)) {
     const file = path.join(entry.parentPath, entry.name);
     const shown = path.join(relative, path.relative(folder, file));
     if (entry.isSymbolicLink()) {
@@ -135,6 +135,14 @@ async function folderProblem(
     }
   }
   return undefined;
+}
+
+/** Bun's own recursive `readdir` goes through links. */
+async function* entriesBelow(folder: string): AsyncGenerator<Dirent> {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    yield entry;
+    if (entry.isDirectory()) yield* entriesBelow(path.join(folder, entry.name));
+  }
 }
 
 function isReadable(file: string): Promise<boolean> {

@@ -3,6 +3,7 @@ import { mkdtemp, rm, unlink, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import type { Writable } from 'node:stream';
 import { messageOf } from '../errors.ts';
 import { findProgram } from './interpreter.ts';
 
@@ -74,6 +75,9 @@ while IFS= read -r file; do "$@" "$file" 2>&1 >/dev/null; printf '\0'; done
 cd / && rm -rf -- "$0"`;
 const LONGEST_ANSWER_MS = 10_000;
 
+/** Where it is no socket, as under Bun, it keeps no process alive. */
+type OwnInput = Writable & Partial<Pick<Socket, 'unref'>>;
+
 async function startAsker(shell: Shell, searchPath: string, onEnd: () => void): Promise<Asker | undefined> {
   const program = await findProgram(shell, searchPath);
   if (program === undefined) {
@@ -88,7 +92,7 @@ async function startAsker(shell: Shell, searchPath: string, onEnd: () => void): 
     stdio: ['pipe', 'pipe', 'ignore'],
     detached: true,
   });
-  const [stdin, stdout] = [child.stdin as Socket, child.stdout as Socket];
+  const [stdin, stdout] = [child.stdin as OwnInput, child.stdout as Socket];
   const waiting: { resolve: (answer: string) => void; reject: (error: Error) => void }[] = [];
   let hasEnded = false;
   let count = 0;
@@ -122,7 +126,7 @@ async function startAsker(shell: Shell, searchPath: string, onEnd: () => void): 
   child.once('error', end);
   child.once('close', end);
   child.unref();
-  stdin.unref();
+  stdin.unref?.();
   stdin.on('error', () => undefined);
   stdout.setEncoding('utf8').on('data', (chunk: string) => {
     const answers = (said + chunk).split('\0');
