@@ -1,6 +1,7 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { Socket } from 'node:net';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
+import type { ReadableStream } from 'node:stream/web';
 import { takeFifos, type Fifo } from './fifos.ts';
 
 /** A pipe: we read one end, the script gets the descriptor of the other. */
@@ -31,10 +32,23 @@ function openPipe(fifo: Fifo): Pipe {
   // Our end first, without waiting for a writer; then the script's end finds a reader and does not wait either.
   const readDescriptor = openSync(fifo.file, constants.O_RDONLY | constants.O_NONBLOCK);
   const writeDescriptor = openSync(fifo.file, constants.O_WRONLY);
-  const reader = new Socket({ fd: readDescriptor, readable: true, writable: false });
+  const reader = readerOf(readDescriptor);
   // The end is seen when nobody can write any more. Without it somebody may, and must not reach another run.
   let hasEnded = false;
   reader.once('end', () => (hasEnded = true));
   reader.once('close', () => (hasEnded ? fifo.giveBack() : fifo.remove()));
   return { reader, writeDescriptor };
+}
+
+/** What Bun adds to Node, as far as it is needed here. */
+declare const Bun:
+  { readonly file: (descriptor: number) => { readonly stream: () => ReadableStream } } | undefined;
+
+/** Node reads a pipe as a socket. Bun's sockets read nothing from one, its files wait for it as a socket does. */
+function readerOf(descriptor: number): Readable {
+  if (typeof Bun === 'undefined') return new Socket({ fd: descriptor, readable: true, writable: false });
+  const reader = Readable.fromWeb(Bun.file(descriptor).stream());
+  // It reads from a copy of the descriptor.
+  reader.once('close', () => closeSync(descriptor));
+  return reader;
 }
