@@ -2,13 +2,12 @@
 // dynamically, so that a command loads only what it needs (esbuild itself splits only ES modules).
 import { build } from 'esbuild';
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { chmodSync, copyFileSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { definitions } from './scripts/definitions.ts';
 
 const root = import.meta.dirname;
-const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
 const chunks = new Map([['main', 'src/main.ts']]);
 
 /** Turns each dynamic import into a require of a chunk of its own. */
@@ -75,11 +74,7 @@ try {
       keepNames: false,
       legalComments: 'none',
       logLevel: 'warning',
-      define: {
-        VERSION: JSON.stringify(version),
-        PARSER: JSON.stringify(parserDigest()),
-        'import.meta.url': '__filename',
-      },
+      define: { ...definitions(), 'import.meta.url': '__filename' },
       plugins: [splitDynamicImports, builtinsAsTheyAre],
     });
     for (const [name] of next) built.add(name);
@@ -93,20 +88,6 @@ try {
   rmSync(aside, { recursive: true, force: true });
 }
 takeCodeCache();
-
-/** Whatever the parser is made of: a model that another one made is none of ours. */
-function parserDigest() {
-  const hash = createHash('sha256');
-  const folder = path.join(root, 'src', 'runbook');
-  const files = [
-    path.join(root, 'package-lock.json'),
-    ...readdirSync(folder)
-      .toSorted()
-      .map((name) => path.join(folder, name)),
-  ];
-  for (const file of files) hash.update(readFileSync(file));
-  return hash.digest('hex');
-}
 
 /** Runs what people run most, so that the code cache holds what that needs (bin/loader.js). */
 function takeCodeCache() {
