@@ -28,6 +28,26 @@ export const errorTable = {
   unsupported_media_type: { exitCode: 125, httpStatus: 415 },
   /** There is such a path, and it has no such method. */
   method_not_allowed: { exitCode: 125, httpStatus: 405 },
+  /** The document is not the one that was reviewed. */
+  digest_mismatch: { exitCode: 125, httpStatus: 409 },
+  /** Another run of the runbook goes on, and two may not overlap. */
+  overlap: { exitCode: 125, httpStatus: 409 },
+  /** What is to be cancelled has ended. */
+  run_over: { exitCode: 125, httpStatus: 409 },
+  /** What is to be cancelled is executed by somebody who cannot be told from here. */
+  elsewhere: { exitCode: 125, httpStatus: 409 },
+  /** More runs are waiting than a server keeps. */
+  queue_full: { exitCode: 125, httpStatus: 429 },
+  /** The script of a run has called more runbooks at once than it may. */
+  too_many_children: { exitCode: 125, httpStatus: 429 },
+  /** An administrator has paused the server. */
+  paused: { exitCode: 125, httpStatus: 503 },
+  /** The server is about to stop. */
+  draining: { exitCode: 125, httpStatus: 503 },
+  /** A token for a stream is unknown, used or too old. */
+  invalid_stream_token: { exitCode: 126, httpStatus: 403 },
+  /** More tokens for streams wait to be used than a server keeps. */
+  too_many_stream_tokens: { exitCode: 125, httpStatus: 429 },
   /** The person ended a prompt. */
   interrupted: { exitCode: 130, httpStatus: 499 },
 } as const;

@@ -47,14 +47,14 @@ export async function readinessOf(
 export async function confirmation(
   { execution }: Runbook,
   values: ReadonlyMap<string, GivenValue>,
-  { confirmed, dryRun }: ExecuteRequest,
+  { confirmed, dryRun, server }: ExecuteRequest,
   { confirm }: Deps,
 ): Promise<Diagnostic | undefined> {
   const question = execution.confirm;
   if (question === undefined || confirmed || dryRun || (await confirm?.(question, values))) return undefined;
   const message = confirm
     ? `Not confirmed: ${question}`
-    : `This runbook wants to be confirmed: ${question}; give --yes if that is what you want`;
+    : `This runbook wants to be confirmed: ${question}; give ${server ? '"confirmed": true' : '--yes'} if that is what you want`;
   return { rule: 'run/not-confirmed', severity: 'error', message };
 }
 

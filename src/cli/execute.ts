@@ -1,8 +1,8 @@
-import { closeSync, openSync, readSync } from 'node:fs';
 import { operatingSystemPrincipal } from '../auth/principal.ts';
 import { execute, type Deps, type ExecuteRequest } from '../engine.ts';
 import { exitCodeOf, isRunbookError, messageOf, RunbookError } from '../errors.ts';
 import type { Plan, RunEvent } from '../execute/events.ts';
+import { newRunId } from '../run-id.ts';
 import { parseDuration } from '../runbook/units.ts';
 import { jsonReporter } from './json-events.ts';
 import { lookOf, isInteractive } from './look.ts';
@@ -191,25 +191,4 @@ function catchSignals(): Signals {
       for (const name of names) process.off(name, onSignal);
     },
   };
-}
-
-/** A UUIDv7: sorts by time. @see RFC 9562, section 5.7 */
-function newRunId(): string {
-  const bytes = randomBytes();
-  bytes.writeUIntBE(Date.now(), 0, 6);
-  bytes[6] = 0x70 | (bytes[6]! & 0x0f);
-  bytes[8] = 0x80 | (bytes[8]! & 0x3f);
-  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
-}
-
-/** 16 of them, from the kernel: loading `node:crypto` for this would cost more than all else here. */
-function randomBytes(): Buffer {
-  const bytes = Buffer.alloc(16);
-  const source = openSync('/dev/urandom', 'r');
-  try {
-    readSync(source, bytes, 0, bytes.length, null);
-  } finally {
-    closeSync(source);
-  }
-  return bytes;
 }

@@ -9,6 +9,7 @@ import type { Settings } from '../settings/table.ts';
 import type { Library } from '../store/library.ts';
 import type { Metrics } from './plugins/metrics.ts';
 import type { RunManager } from './runs/manager.ts';
+import type { StreamTokens } from './runs/stream-tokens.ts';
 
 /** The settings that `serve` reads, and no others. */
 export const serverSettingNames = [
@@ -25,6 +26,7 @@ export interface ServerContext {
   readonly cacheFolder: string;
   readonly library: Library;
   readonly runs: RunManager;
+  readonly streamTokens: StreamTokens;
   readonly metrics: Metrics;
   readonly log: Log;
   readonly now: () => Date;

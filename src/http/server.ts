@@ -6,7 +6,10 @@ import { buildApp } from './app.ts';
 import { serverSettingNames, type App, type ServerContext, type ServerSettings } from './context.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './plugins/metrics.ts';
-import { createRunManager } from './runs/manager.ts';
+import { openRuns, openStreamTokens } from './runs/open.ts';
+
+/** A hash of all that parsing depends on; the build sets it. */
+declare const PARSER: string;
 
 export interface ServeOptions {
   /** What the command line says of settings. */
@@ -33,6 +36,8 @@ export async function serve(options: ServeOptions): Promise<void> {
   const signal = await asked;
   context.log.info(`${signal}: no new runs; waiting for those that go on`);
   await context.runs.drain(context.settings.SHUTDOWN_GRACE_SECONDS);
+  // Whoever reads a stream has had time to; who does not would keep us here for ever.
+  app.server.closeAllConnections();
   await app.close();
   context.log.info('Stopped');
 }
@@ -42,16 +47,19 @@ async function createContext(
   settings: ServerSettings,
   port: () => number,
 ): Promise<ServerContext> {
-  const log = createLog(settings);
-  return {
+  const surroundings = {
     settings,
     environment,
     cacheFolder,
-    library: await openLibrary(settings.RUNBOOKS_DIR),
-    runs: createRunManager(),
     metrics: createMetrics(settings.METRICS_PREFIX),
-    log,
+    log: createLog(settings),
     now: () => new Date(),
+  };
+  return {
+    ...surroundings,
+    library: await openLibrary(settings.RUNBOOKS_DIR),
+    runs: await openRuns({ ...surroundings, parser: PARSER }),
+    streamTokens: openStreamTokens(surroundings),
     port,
   };
 }

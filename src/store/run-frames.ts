@@ -21,7 +21,7 @@ export interface StreamCount {
 export type StreamCounts = Readonly<Record<StreamName, StreamCount>>;
 
 /** One line of the log. */
-interface Frame {
+export interface Frame {
   /** Milliseconds since the start. */
   readonly t: number;
   readonly s: StreamName;
@@ -140,7 +140,8 @@ function take(reading: Reading, frame: Frame): { missingBytes: number; data: Uin
   return { missingBytes, data };
 }
 
-function bytesOf(frame: Frame): Uint8Array {
+/** What a frame has of its stream. */
+export function bytesOf(frame: Frame): Uint8Array {
   if (frame.d !== undefined) return Buffer.from(frame.d);
   return frame.b === undefined ? NOTHING : Buffer.from(frame.b, 'base64');
 }
@@ -331,7 +332,8 @@ async function* linesOf(file: string, from = 0): AsyncGenerator<Line> {
   }
 }
 
-function frameOf(text: string): Frame | undefined {
+/** @returns undefined for a line that is no frame */
+export function frameOf(text: string): Frame | undefined {
   try {
     const { t, s, o, d, b, missing } = JSON.parse(text) as Partial<Frame>;
     const isSound =

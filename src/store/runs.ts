@@ -307,6 +307,7 @@ async function settle(stateFolder: string, id: string): Promise<void> {
     else if (!(error instanceof RunbookError)) throw error;
   }
   await unlink(lease).catch(() => undefined);
+  await unlink(path.join(cancelFolder(stateFolder), id)).catch(() => undefined);
 }
 
 export interface RetentionLimits {

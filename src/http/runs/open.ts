@@ -1,0 +1,94 @@
+import type { ServerContext } from '../context.ts';
+import { secretVariables } from '../../settings/table.ts';
+import { oneLine } from '../../one-line.ts';
+import type { RunRecord } from '../../store/runs.ts';
+import type { LiveRun } from './live-run.ts';
+import { createRunManager, type Mode, type RunManager } from './manager.ts';
+import { runLine } from './run-line.ts';
+import { createStreamTokens, type StreamTokens } from './stream-tokens.ts';
+
+type Surroundings = Pick<
+  ServerContext,
+  'settings' | 'environment' | 'cacheFolder' | 'metrics' | 'log' | 'now'
+> & {
+  /** Tells this program's parser from those of other versions. */
+  readonly parser: string;
+};
+
+/** The runs of a server, with its log and its metrics. */
+export async function openRuns(surroundings: Surroundings): Promise<RunManager> {
+  const { settings, environment, cacheFolder, parser, metrics, log, now } = surroundings;
+  const runs = await createRunManager({
+    settings,
+    environment,
+    secretSettings: new Set(secretVariables),
+    ownSecrets: [
+      settings.STATE_DIR,
+      cacheFolder,
+      ...secretVariables.flatMap((name) => (name.endsWith('_FILE') ? (environment[name] ?? []) : [])),
+    ],
+    cacheFolder,
+    parser,
+    now,
+    onCounts({ active, queued, readers }) {
+      metrics.executionsActive.set(active);
+      metrics.executionsQueued.set(queued);
+      metrics.sseClients.set(readers);
+    },
+    onMode: (mode) => tellMode(mode),
+    onEnd(run, record, output) {
+      metrics.executions.inc({ runbook: run.file, outcome: record.state });
+      if (record.durationMs !== undefined)
+        metrics.executionSeconds.observe({ runbook: run.file }, record.durationMs / 1000);
+      warnOfEnd(run, record);
+      log.info(runLine(run, record, output, now()));
+    },
+    onFault: (error) => log.error({ err: error }, 'A run met a fault of the server'),
+  });
+
+  function tellMode(mode: Mode): void {
+    for (const each of ['active', 'paused', 'drain'] as const)
+      metrics.mode.set({ mode: each }, each === mode ? 1 : 0);
+  }
+
+  /** Monitoring greps for the beginnings of these lines. */
+  function warnOfEnd({ principal, address, correlationId, file }: LiveRun, record: RunRecord): void {
+    const who = `principal=${oneLine(principal.subject)} address=${address} correlation_id=${correlationId}`;
+    if (record.state === 'timed_out') {
+      log.warn(`Script execution timed out: ${file}, run ${record.id}, ${record.remark ?? ''} ${who}`);
+    }
+    const recursion = record.diagnostics?.find(({ rule }) => rule.startsWith('run/recursion'));
+    if (recursion) log.warn(`${oneLine(recursion.message, 1000)} ${who}`);
+    for (const part of record.unwritten ?? [])
+      log.error(`The record of the run ${record.id} lacks its ${part}`);
+  }
+
+  metrics.dryRun.set(settings.DRY_RUN ? 1 : 0);
+  tellMode(runs.mode());
+  return runs;
+}
+
+const SWEEP_MS = 10_000;
+
+/** The tokens for streams of a server, with its log and its metrics; those that are too old are swept away. */
+export function openStreamTokens({
+  settings,
+  metrics,
+  log,
+  now,
+}: Pick<Surroundings, 'settings' | 'metrics' | 'log' | 'now'>): StreamTokens {
+  const { STREAM_TOKEN_TTL_SECONDS, STREAM_TOKENS_MAX } = settings;
+  const tokens = createStreamTokens(STREAM_TOKEN_TTL_SECONDS, STREAM_TOKENS_MAX, now, {
+    issued: () => metrics.streamTokensIssued.inc(),
+    rejected: (reason) => metrics.streamTokensRejected.inc({ reason }),
+    active(count, oldestAgeSeconds) {
+      metrics.streamTokensActive.set(count);
+      metrics.streamTokenOldestAge.set(oldestAgeSeconds);
+    },
+  });
+  setInterval(() => {
+    const count = tokens.sweep();
+    if (count > 0) log.debug(`${count} tokens for streams were never used and are too old now`);
+  }, SWEEP_MS).unref();
+  return tokens;
+}

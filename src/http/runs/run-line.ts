@@ -1,0 +1,42 @@
+import type { StreamName } from '../../execute/events.ts';
+import { printable } from '../../runbook/history.ts';
+import type { RunRecord } from '../../store/runs.ts';
+import { endOf } from './done.ts';
+import { stackBelow, type LiveRun } from './live-run.ts';
+
+/**
+ * A finished run as one line of JSON for the log, in the form that Stage0's log has.
+ *
+ * @see docs/history-schema.json
+ */
+export function runLine(
+  run: LiveRun,
+  record: RunRecord,
+  output: Readonly<Record<StreamName, Uint8Array>>,
+  now: Date,
+): string {
+  const { outcome, errors, messages } = endOf(record);
+  return JSON.stringify({
+    start_timestamp: record.startedAt,
+    finish_timestamp: record.finishedAt ?? now.toISOString(),
+    return_code: outcome.returnCode,
+    operation: 'execute',
+    breadcrumb: {
+      at_time: record.startedAt,
+      by_user: run.principal.subject,
+      from_ip: run.address,
+      correlation_id: run.correlationId,
+      recursion_stack: stackBelow(run),
+      roles: run.principal.roles,
+    },
+    config_items: [],
+    stdout: printable(output.stdout),
+    stderr: messages === '' ? printable(output.stderr) : messages,
+    errors,
+    warnings: record.warnings ?? [],
+    run_id: record.id,
+    runbook: run.file,
+    digest: record.digest,
+    outcome: record.state,
+  });
+}
