@@ -1,4 +1,6 @@
 import type { ServerContext } from '../context.ts';
+import { executionSettingNames } from '../../settings/execution.ts';
+import { listSettings } from '../../settings/read.ts';
 import { secretVariables } from '../../settings/table.ts';
 import { oneLine } from '../../one-line.ts';
 import type { RunRecord } from '../../store/runs.ts';
@@ -18,6 +20,7 @@ type Surroundings = Pick<
 /** The runs of a server, with its log and its metrics. */
 export async function openRuns(surroundings: Surroundings): Promise<RunManager> {
   const { settings, environment, cacheFolder, parser, metrics, log, now } = surroundings;
+  const listed = listSettings(executionSettingNames, { env: environment });
   const runs = await createRunManager({
     settings,
     environment,
@@ -41,7 +44,7 @@ export async function openRuns(surroundings: Surroundings): Promise<RunManager> 
       if (record.durationMs !== undefined)
         metrics.executionSeconds.observe({ runbook: run.file }, record.durationMs / 1000);
       warnOfEnd(run, record);
-      log.info(runLine(run, record, output, now()));
+      log.info(runLine(run, record, output, listed, now()));
     },
     onFault: (error) => log.error({ err: error }, 'A run met a fault of the server'),
   });

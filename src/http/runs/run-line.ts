@@ -1,5 +1,6 @@
 import type { StreamName } from '../../execute/events.ts';
 import { printable } from '../../runbook/history.ts';
+import type { ListedSetting } from '../../settings/read.ts';
 import type { RunRecord } from '../../store/runs.ts';
 import { endOf } from './done.ts';
 import { stackBelow, type LiveRun } from './live-run.ts';
@@ -7,19 +8,22 @@ import { stackBelow, type LiveRun } from './live-run.ts';
 /**
  * A finished run as one line of JSON for the log, in the form that Stage0's log has.
  *
+ * @param settings those that bear on executing; no secret is among them
+ *
  * @see docs/history-schema.json
  */
 export function runLine(
   run: LiveRun,
   record: RunRecord,
   output: Readonly<Record<StreamName, Uint8Array>>,
+  settings: readonly ListedSetting[],
   now: Date,
 ): string {
   const { outcome, errors, messages } = endOf(record);
   return JSON.stringify({
     start_timestamp: record.startedAt,
     finish_timestamp: record.finishedAt ?? now.toISOString(),
-    return_code: outcome.returnCode,
+    return_code: record.state === 'denied' ? 403 : outcome.returnCode,
     operation: 'execute',
     breadcrumb: {
       at_time: record.startedAt,
@@ -29,7 +33,7 @@ export function runLine(
       recursion_stack: stackBelow(run),
       roles: run.principal.roles,
     },
-    config_items: [],
+    config_items: settings.map(({ name, value, from }) => ({ name, value, from })),
     stdout: printable(output.stdout),
     stderr: messages === '' ? printable(output.stderr) : messages,
     errors,
