@@ -20,6 +20,8 @@ export const errorTable = {
   jwks_fetch_error: { exitCode: 125, httpStatus: 503 },
   /** The token verifies, and lacks what is asked for. */
   insufficient_role: { exitCode: 126, httpStatus: 403 },
+  /** More requests in a minute than one may make. */
+  rate_limited: { exitCode: 125, httpStatus: 429 },
   /** A variable of a name that no variable can have. */
   invalid_variable_name: { exitCode: 125, httpStatus: 400 },
   /** A request is longer than MAX_REQUEST_BYTES. */

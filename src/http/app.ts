@@ -2,7 +2,9 @@ import fastify, { LogController } from 'fastify';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import type { App, ServerContext } from './context.ts';
 import { answerErrors } from './errors.ts';
+import { authenticate } from './plugins/authenticate.ts';
 import { correlation, correlationIdOf } from './plugins/correlation.ts';
+import { rateLimits } from './plugins/rate-limit.ts';
 import { healthRoutes } from './routes/health.ts';
 
 /** Builds the server, which does not listen yet: plugins in the order in which a request meets them, then routes. */
@@ -24,7 +26,7 @@ export async function buildApp(context: ServerContext): Promise<App> {
 
   answerErrors(app, context);
   correlation(app);
-  // Authentication, policy and rate limits stand here: authenticate(app, context); rateLimit(app, context)
+  authenticate(app, context, { limits: await rateLimits(app, context) });
 
   healthRoutes(app, context);
   // Runs stand here: executeRoutes, runRoutes, modeRoutes, streamTokenRoutes (app, context)
@@ -36,7 +38,8 @@ const MAX_HEADER_BYTES = 64 * 1024;
 
 function trustProxyOf(trusted: false | number | readonly string[]): boolean | string[] | TrustProxy {
   if (trusted === false) return false;
-  return typeof trusted === 'number' ? (_, hop) => hop <= trusted : [...trusted];
+  // Hop 0 is who connects to us; what the last trusted proxy says of its own client is still to be believed.
+  return typeof trusted === 'number' ? (_, hop) => hop < trusted : [...trusted];
 }
 
 type TrustProxy = (address: string, hop: number) => boolean;

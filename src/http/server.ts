@@ -42,7 +42,8 @@ export async function serve(options: ServeOptions): Promise<void> {
   context.log.info('Stopped');
 }
 
-async function createContext(
+/** What every part of the server shares. */
+export async function createContext(
   { environment, cacheFolder }: ServeOptions,
   settings: ServerSettings,
   port: () => number,

@@ -1,0 +1,153 @@
+import type { FastifyRequest } from 'fastify';
+import { principalFromClaims, type Principal } from '../../auth/principal.ts';
+import { providerOf, type Provider } from '../../auth/provider.ts';
+import { tokenVerifier, type VerifyToken } from '../../auth/token.ts';
+import { isRunbookError, RunbookError } from '../../errors.ts';
+import { oneLine } from '../../one-line.ts';
+import type { App, ServerContext, ServerSettings } from '../context.ts';
+import { type Permission, rowOf } from '../policy.ts';
+import type { RateLimits } from './rate-limit.ts';
+
+/** The bearer of a run's own token. */
+export interface RunCaller {
+  readonly principal: Principal;
+  readonly runId: string;
+}
+
+export interface AuthenticationDeps {
+  readonly limits: RateLimits;
+  /** Undefined for what is no token of a run. @throws RunbookError `invalid_token` for one that is over */
+  readonly verifyRunToken?: (token: string) => Promise<RunCaller | undefined>;
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The run whose own token this request came with. */
+    callingRun: string | undefined;
+  }
+}
+
+/**
+ * Lets nobody use a route but those whom its row in policy.ts names, and counts their requests. Must be called before
+ * any route is registered: one that has no row is an error, at once.
+ *
+ * @throws RunbookError `invalid_setting` where nothing is set up to verify tokens with
+ */
+export function authenticate(app: App, context: ServerContext, deps: AuthenticationDeps): void {
+  const { settings, log } = context;
+  const provider = providerOf(settings);
+  refuseOpenDoor(provider, settings);
+  for (const warning of provider.warnings) log.warn(warning);
+  const verify = tokenVerifier(provider, settings);
+
+  app.decorateRequest('principal', null as never);
+  app.decorateRequest('token', undefined);
+  app.decorateRequest('callingRun', undefined);
+
+  app.addHook('onRoute', ({ method, url }) => {
+    const missing = [method].flat().find((each) => rowOf(each, url) === undefined);
+    if (missing !== undefined) throw new Error(`${missing} ${url} has no row in src/http/policy.ts`);
+  });
+
+  app.addHook('onRequest', async (request, reply) => {
+    const permission = permissionOf(request, settings);
+    if (needsPrincipal(permission, request)) {
+      await deps.limits.refuseFlood(request, reply);
+      await identify(request, settings, verify, deps);
+    }
+    if (request.callingRun === undefined) await deps.limits.count(request, reply);
+    if (permission === 'admin') requireRole(request, settings.ADMIN_ROLES);
+  });
+
+  // Also for what routes throw themselves, once they have read a runbook's claims.
+  app.addHook('onError', async (request, reply, error) => {
+    if (!isRunbookError(error)) return;
+    const challenge = challengeOf(error);
+    if (challenge === undefined && error.code !== 'jwks_fetch_error') return;
+    if (challenge !== undefined) reply.header('www-authenticate', challenge);
+    if (error.code === 'missing_token' || error.code === 'invalid_token')
+      await deps.limits.countFailure(request);
+    reportFailure(request, error, context);
+  });
+}
+
+/** @throws RunbookError `invalid_setting` for `mock` on an address that others reach */
+function refuseOpenDoor(provider: Provider, { BIND_ADDRESS }: Pick<ServerSettings, 'BIND_ADDRESS'>): void {
+  if (provider.kind !== 'mock' || /^(?:localhost|::1|127(?:\.\d+){3})$/.test(BIND_ADDRESS)) return;
+  throw new RunbookError(
+    'invalid_setting',
+    `AUTH_PROVIDER is mock, which verifies nothing, and BIND_ADDRESS is ${oneLine(BIND_ADDRESS)}, which others may reach.`,
+    { hint: 'Set BIND_ADDRESS=127.0.0.1, or choose another AUTH_PROVIDER.' },
+  );
+}
+
+/** Undefined where there is no such route, so that there is nothing to be kept from anybody. */
+function permissionOf(
+  { is404, routeOptions: { method, url } }: FastifyRequest,
+  { ENABLE_LOGIN }: Pick<ServerSettings, 'ENABLE_LOGIN'>,
+): Permission {
+  if (is404) return 'public';
+  // A route without a row cannot be here; if it were, it would be an administrator's.
+  const permission = rowOf([method].flat()[0] ?? '', url ?? '')?.permission ?? 'admin';
+  if (permission !== 'configuration') return permission;
+  return ENABLE_LOGIN ? 'authenticated' : 'admin';
+}
+
+function needsPrincipal(permission: Permission, { headers, query }: FastifyRequest): boolean {
+  if (permission === 'public') return false;
+  const hasStreamToken = permission === 'stream' && Object.hasOwn(Object(query), 'token');
+  return !hasStreamToken || headers.authorization !== undefined;
+}
+
+async function identify(
+  request: FastifyRequest,
+  settings: ServerSettings,
+  verify: VerifyToken,
+  { verifyRunToken }: AuthenticationDeps,
+): Promise<void> {
+  const token = bearerToken(request.headers.authorization);
+  request.token = token;
+  const isForRunbooks = request.routeOptions.url?.startsWith('/api/runbooks') === true;
+  const caller = isForRunbooks ? await verifyRunToken?.(token) : undefined;
+  request.callingRun = caller?.runId;
+  request.principal = caller?.principal ?? principalFromClaims(await verify(token), settings);
+}
+
+/** @see RFC 6750, section 2.1, and RFC 9110, section 11.1: the scheme's case does not matter */
+function bearerToken(header: string | undefined): string {
+  const [, token] = /^bearer(?: +(.*))?$/i.exec(header ?? '') ?? [];
+  if (header === undefined || !/^bearer(?: |$)/i.test(header))
+    throw new RunbookError('missing_token', 'Missing or invalid Authorization header');
+  if (token === undefined || token.trim() === '')
+    throw new RunbookError('missing_token', 'Empty token in Authorization header');
+  return token.trim();
+}
+
+function requireRole({ principal }: FastifyRequest, wanted: readonly string[]): void {
+  if (wanted.some((role) => principal.roles.includes(role))) return;
+  throw new RunbookError('insufficient_role', `This needs one of the roles: ${wanted.join(', ')}`);
+}
+
+/** @see RFC 6750, section 3 */
+function challengeOf({ code, message }: RunbookError): string | undefined {
+  if (code === 'missing_token') return 'Bearer realm="runbook"';
+  const error = new Map([
+    ['invalid_token', 'invalid_token'],
+    ['insufficient_role', 'insufficient_scope'],
+  ]).get(code);
+  // Only these characters may stand in a description.
+  const description = message.replaceAll(/[^\x20\x21\x23-\x5B\x5D-\x7E]/g, '?');
+  return error && `Bearer realm="runbook", error="${error}", error_description="${description}"`;
+}
+
+/** Monitoring greps for the beginning of the line. */
+function reportFailure(request: FastifyRequest, error: RunbookError, { log, metrics }: ServerContext): void {
+  const { principal, ip, correlationId, method, routeOptions, params } = request;
+  const { filename } = Object(params) as { readonly filename?: string };
+  if (error.code !== 'insufficient_role') metrics.authFailures.inc({ code: error.code });
+  // Who is kept from a runbook has found it, so that its name is one of the library's.
+  else metrics.rbacDenied.inc({ runbook: filename ?? '' });
+  const who = `principal=${principal ? oneLine(principal.subject) : 'none'} address=${ip} correlation_id=${correlationId}`;
+  const what = `${method} ${routeOptions.url}${filename === undefined ? '' : ` (${oneLine(filename)})`}`;
+  log.warn(`RBAC failure: ${error.code}: ${what}: ${oneLine(error.message)} ${who}`);
+}

@@ -1,0 +1,89 @@
+import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { Writable } from 'node:stream';
+import type { HTTPMethods } from 'fastify';
+import pino from 'pino';
+import { buildApp } from '../../src/http/app.ts';
+import { type App, serverSettingNames, type ServerContext } from '../../src/http/context.ts';
+import { policy } from '../../src/http/policy.ts';
+import { createContext } from '../../src/http/server.ts';
+import { readSettings } from '../../src/settings/read.ts';
+import { secret } from '../auth/material.ts';
+
+/** A server in this process, with a library, a state and a log of its own. */
+export interface TestApp extends AsyncDisposable {
+  readonly app: App;
+  readonly context: ServerContext;
+  /** The messages that it has logged. */
+  readonly lines: string[];
+  readonly metric: (name: string, labels?: Readonly<Record<string, string>>) => Promise<number | undefined>;
+}
+
+/**
+ * @param env Settings besides a secret that verifies tokens, and folders.
+ * @param documents A folder whose runbooks it serves; the samples by default.
+ */
+export async function startApp(
+  env: Readonly<Record<string, string>> = {},
+  documents = samples,
+): Promise<TestApp> {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'runbook-http-'));
+  const library = path.join(folder, 'library');
+  await mkdir(path.join(folder, 'work'));
+  await cp(documents, library, { recursive: true });
+  const environment = {
+    PATH: process.env['PATH'],
+    JWT_SECRET: secret,
+    RUNBOOKS_DIR: library,
+    STATE_DIR: path.join(folder, 'state'),
+    EXECUTION_DIR: path.join(folder, 'work'),
+    SANDBOX: 'process',
+    ...env,
+  };
+  const settings = readSettings(serverSettingNames, { env: environment });
+  const lines: string[] = [];
+  const options = { flags: {}, environment, cacheFolder: path.join(folder, 'cache') };
+  const context = {
+    ...(await createContext(options, settings, () => settings.API_PORT)),
+    log: pino({ level: 'debug' }, collecting(lines)),
+  };
+  const app = await buildApp(context);
+  standIn(app);
+  await app.ready();
+  return {
+    app,
+    context,
+    lines,
+    async metric(name, labels = {}) {
+      const { values } = (await context.metrics.registry.getSingleMetric(name)?.get()) ?? { values: [] };
+      const found = values.find((each) =>
+        Object.entries(labels).every(([label, value]) => Object(each.labels)[label] === value),
+      );
+      return found?.value;
+    },
+    async [Symbol.asyncDispose]() {
+      await app.close();
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+/** Until all routes of the table are built. */
+function standIn(app: App): void {
+  for (const route of Object.keys(policy)) {
+    const [method, url] = route.split(' ') as [HTTPMethods, string];
+    if (!app.hasRoute({ method, url })) app.route({ method, url, handler: async () => ({}) });
+  }
+}
+
+const samples = path.join(import.meta.dirname, '..', '..', 'samples', 'runbooks');
+
+function collecting(lines: string[]): Writable {
+  return new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      lines.push(String((JSON.parse(chunk.toString()) as { msg?: string }).msg));
+      done();
+    },
+  });
+}
