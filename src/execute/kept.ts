@@ -17,10 +17,11 @@ export function keepEnds(limitBytes: number): { add: (chunk: Uint8Array) => void
   const headLimit = Math.ceil(limitBytes / 2);
   const tailLimit = limitBytes - headLimit;
   const head: Uint8Array[] = [];
-  const tail: Uint8Array[] = [];
   let headBytes = 0;
-  let tailBytes = 0;
-  let missingBytes = 0;
+  /** Room for the last bytes, written round and round: a fast script prints them over and over. */
+  let ring: Buffer | undefined;
+  let next = 0;
+  let behindHead = 0;
   return {
     add(chunk) {
       const first = chunk.subarray(0, headLimit - headBytes);
@@ -28,20 +29,24 @@ export function keepEnds(limitBytes: number): { add: (chunk: Uint8Array) => void
       // A copy, because a small view would keep the whole buffer that the stream reads into.
       if (first.length > 0) head.push(Uint8Array.from(first));
       headBytes += first.length;
-      const last = rest.length > tailLimit ? rest.subarray(rest.length - tailLimit) : rest;
-      missingBytes += rest.length - last.length;
-      if (last.length > 0) tail.push(Uint8Array.from(last));
-      tailBytes += last.length;
-      while (tailBytes > tailLimit) {
-        const oldest = tail[0]!;
-        const surplus = Math.min(oldest.length, tailBytes - tailLimit);
-        if (surplus === oldest.length) tail.shift();
-        else tail[0] = oldest.subarray(surplus);
-        tailBytes -= surplus;
-        missingBytes += surplus;
-      }
+      behindHead += rest.length;
+      if (rest.length === 0 || tailLimit === 0) return;
+      ring ??= Buffer.allocUnsafeSlow(tailLimit);
+      const last = rest.subarray(Math.max(0, rest.length - tailLimit));
+      const untilEnd = last.subarray(0, tailLimit - next);
+      ring.set(untilEnd, next);
+      ring.set(last.subarray(untilEnd.length), 0);
+      next = (next + last.length) % tailLimit;
     },
-    kept: () => ({ head: Buffer.concat(head), tail: Buffer.concat(tail), missingBytes }),
+    kept: () => {
+      const isFull = behindHead >= tailLimit;
+      const tail = !ring
+        ? Buffer.alloc(0)
+        : isFull
+          ? Buffer.concat([ring.subarray(next), ring.subarray(0, next)])
+          : Buffer.from(ring.subarray(0, next));
+      return { head: Buffer.concat(head), tail, missingBytes: behindHead - tail.length };
+    },
   };
 }
 
