@@ -1,10 +1,14 @@
 import fastify, { LogController } from 'fastify';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import type { App, ServerContext } from './context.ts';
-import { answerErrors } from './errors.ts';
+import { answerErrors, answersBeforeRouting } from './errors.ts';
 import { authenticate } from './plugins/authenticate.ts';
+import { bodies } from './plugins/bodies.ts';
 import { correlation, correlationIdOf } from './plugins/correlation.ts';
+import { logRequests } from './plugins/logging.ts';
+import { measureRequests } from './plugins/measuring.ts';
 import { rateLimits } from './plugins/rate-limit.ts';
+import { secure } from './plugins/security.ts';
 import { healthRoutes } from './routes/health.ts';
 
 /** Builds the server, which does not listen yet: plugins in the order in which a request meets them, then routes. */
@@ -12,20 +16,31 @@ export async function buildApp(context: ServerContext): Promise<App> {
   const { settings, log } = context;
   const app: App = fastify({
     loggerInstance: log,
-    logController: new LogController({ disableRequestLogging: true }),
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'correlation_id' }),
     requestIdHeader: false,
     genReqId: correlationIdOf,
     bodyLimit: settings.MAX_REQUEST_BYTES,
     trustProxy: trustProxyOf(settings.TRUST_PROXY),
     forceCloseConnections: 'idle',
+    requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: 1024 },
-    http: { maxHeaderSize: MAX_HEADER_BYTES },
+    http: { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: HEADERS_TIMEOUT_MS },
+    // Without these fastify would load its own compilers first.
+    schemaController: {
+      compilersFactory: {
+        buildValidator: () => validatorCompiler as never,
+        buildSerializer: () => serializerCompiler as never,
+      },
+    },
+    ...answersBeforeRouting,
   });
-  app.setValidatorCompiler(validatorCompiler);
-  app.setSerializerCompiler(serializerCompiler);
 
   answerErrors(app, context);
   correlation(app);
+  logRequests(app, context);
+  measureRequests(app, context);
+  await secure(app, context);
+  bodies(app);
   authenticate(app, context, { limits: await rateLimits(app, context) });
 
   healthRoutes(app, context);
@@ -35,6 +50,10 @@ export async function buildApp(context: ServerContext): Promise<App> {
 
 /** 50 names of 100 characters in X-Recursion-Stack, a token of a provider with many groups, and the rest. */
 const MAX_HEADER_BYTES = 64 * 1024;
+
+/** A client that sends its request a byte at a time is let go; an answer may take as long as it does. */
+const HEADERS_TIMEOUT_MS = 20_000;
+const REQUEST_TIMEOUT_MS = 60_000;
 
 function trustProxyOf(trusted: false | number | readonly string[]): boolean | string[] | TrustProxy {
   if (trusted === false) return false;

@@ -1,5 +1,8 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
-import { errorTable, isRunbookError, systemCode } from '../errors.ts';
+import { randomUUID } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { errorTable, isRunbookError, messageOf, systemCode } from '../errors.ts';
+import { oneLine } from '../one-line.ts';
 import type { App, ServerContext } from './context.ts';
 
 /** The body of every answer that is no success. */
@@ -14,16 +17,59 @@ export interface ErrorBody {
 export function answerErrors(app: App, context: ServerContext): void {
   app.setErrorHandler((error: unknown, request, reply) => {
     const answer = answerOf(error);
-    if (answer.status >= 500) request.log.error({ err: error }, 'The request failed');
     if (answer.body.code === 'internal') {
-      context.metrics.exceptions.inc({ type: error instanceof Error ? error.name : typeof error });
+      request.log.error({ err: error }, 'The request met a fault of the server');
+      context.metrics.exceptions.inc({ type: isRunbookError(error) ? error.code : classOf(error) });
     }
+    if (answer.body.code === 'invalid_variable_name') warnOfName(request, error, context);
     return sendError(reply, answer);
   });
   const patterns: RoutePattern[] = [];
-  app.addHook('onRoute', ({ url, method }) => void patterns.push(patternOf(url, method)));
+  app.addHook('onRoute', ({ url, method }) => {
+    // The one of CORS takes every path, and answers none.
+    if (url !== '*') patterns.push(patternOf(url, method));
+  });
   app.setNotFoundHandler((request, reply) => answerUnrouted(request, reply, patterns));
 }
+
+/** A name for a metric: those of the language and of libraries, and so not many. */
+function classOf(error: unknown): string {
+  return error instanceof Error ? (systemCode(error) ?? error.name) : typeof error;
+}
+
+/** Monitoring greps for the beginning of the line. */
+function warnOfName(
+  { principal, ip, correlationId }: FastifyRequest,
+  error: unknown,
+  { log }: ServerContext,
+): void {
+  const who = `principal=${principal ? oneLine(principal.subject) : 'none'} address=${ip} correlation_id=${correlationId}`;
+  log.warn(`${messageOf(error)} ${who}`);
+}
+
+/** What is answered where a request does not get as far as a route: its address or its headers are no HTTP. */
+export const answersBeforeRouting = {
+  frameworkErrors(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+    reply.header('x-correlation-id', request.id);
+    void sendError(reply, answerOf(error));
+  },
+  clientErrorHandler(error: NodeJS.ErrnoException, socket: Socket): void {
+    if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+    const [status, reason, message] = connectionErrors.get(error.code ?? '') ?? [
+      '400',
+      'Bad Request',
+      'The request is no HTTP',
+    ];
+    const body = JSON.stringify(failure(Number(status), message, 'usage').body);
+    const headers = `content-type: application/json; charset=utf-8\r\nx-correlation-id: ${randomUUID()}\r\nconnection: close`;
+    socket.end(`HTTP/1.1 ${status} ${reason}\r\n${headers}\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+  },
+};
+
+const connectionErrors = new Map<string, readonly [string, string, string]>([
+  ['HPE_HEADER_OVERFLOW', ['431', 'Request Header Fields Too Large', 'The headers are too long']],
+  ['ERR_HTTP_REQUEST_TIMEOUT', ['408', 'Request Timeout', 'The request took too long to arrive']],
+]);
 
 interface Answer {
   readonly status: number;

@@ -1,9 +1,46 @@
 import pino from 'pino';
+import { oneLine } from '../one-line.ts';
 import type { Log, ServerSettings } from './context.ts';
 
-/** The server's log, on stdout. */
-export function createLog({ LOGGING_LEVEL }: Pick<ServerSettings, 'LOGGING_LEVEL' | 'LOG_FORMAT'>): Log {
-  return pino({ level: levels[LOGGING_LEVEL] });
+/** The server's log, on stdout; `logger` among a line's bindings says which part of it speaks. */
+export function createLog(
+  { LOGGING_LEVEL, LOG_FORMAT }: Pick<ServerSettings, 'LOGGING_LEVEL' | 'LOG_FORMAT'>,
+  print: (line: string) => void = (line) => void process.stdout.write(line),
+): Log {
+  return pino(
+    {
+      level: levels[LOGGING_LEVEL],
+      base: { logger: 'runbook' },
+      messageKey: 'message',
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      formatters: { level: (_, number) => ({ level: nameOf(number) }) },
+      // Requests are logged by plugins/logging.ts; of what fastify may add, neither headers nor queries are wanted.
+      serializers: { req: () => undefined, res: () => undefined },
+    },
+    // Not pino's own stream: one that cannot write any more would keep the process from ending.
+    { write: LOG_FORMAT === 'json' ? print : (line: string) => print(asText(line)) },
+  );
 }
 
 const levels = { DEBUG: 'debug', INFO: 'info', WARNING: 'warn', ERROR: 'error', CRITICAL: 'fatal' } as const;
+
+function nameOf(level: number): string {
+  if (level >= 60) return 'CRITICAL';
+  if (level >= 50) return 'ERROR';
+  if (level >= 40) return 'WARNING';
+  return level >= 30 ? 'INFO' : 'DEBUG';
+}
+
+/** `YYYY-MM-DD HH:MM:SS - LEVEL - logger - message`, in UTC; what else the line holds stands behind the message. */
+function asText(line: string): string {
+  const { time, level, logger, message = '', ...more } = JSON.parse(line) as Record<string, unknown>;
+  const fields = Object.entries(more).map(([name, value]) => ` ${name}=${shown(value)}`);
+  const at = String(time).slice(0, 19).replace('T', ' ');
+  // A message that is an object of ours is a line of its own, and longer than any text from outside may be.
+  const text = String(message).startsWith('{') ? String(message) : oneLine(String(message), 2000);
+  return `${at} - ${String(level)} - ${String(logger)} - ${text}${fields.join('')}\n`;
+}
+
+function shown(value: unknown): string {
+  return typeof value === 'string' && /^[\w.:/@-]+$/.test(value) ? value : JSON.stringify(value);
+}

@@ -30,9 +30,8 @@ export async function serve(options: ServeOptions): Promise<void> {
   const context = await createContext(options, settings, () => portOf(listening) ?? settings.API_PORT);
   const app = await buildApp(context);
   const asked = stopSignal();
-  const address = await listen(app, settings);
+  await listen(app, settings);
   listening = app;
-  context.log.info(`Listening on ${address}`);
   const signal = await asked;
   context.log.info(`${signal}: no new runs; waiting for those that go on`);
   await context.runs.drain(context.settings.SHUTDOWN_GRACE_SECONDS);
@@ -81,7 +80,7 @@ async function stopSignal(): Promise<string> {
 
 async function listen(app: App, { BIND_ADDRESS: host, API_PORT: port }: ServerSettings): Promise<string> {
   try {
-    return await app.listen({ host, port });
+    return await app.listen({ host, port, listenTextResolver: (address) => `Listening on ${address}` });
   } catch (error) {
     const reason = reasons.get(systemCode(error) ?? '');
     if (reason === undefined) throw error;

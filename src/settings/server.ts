@@ -1,5 +1,3 @@
-import type { Settings } from './table.ts';
-
 /** The settings that `serve` alone uses, besides those of auth/ and of executing. */
 export const servingSettingNames = [
   'BIND_ADDRESS',
@@ -17,7 +15,7 @@ export const servingSettingNames = [
   'LIST_ONLY_PERMITTED',
   'STREAM_TOKEN_TTL_SECONDS',
   'STREAM_TOKENS_MAX',
-  'MAX_RECURSION_DEPTH',
+  'SANDBOX_ALLOW_READ',
   'MAX_REQUEST_BYTES',
   'MAX_CONCURRENT_RUNS',
   'SANDBOX_ALLOW_READ',
@@ -33,5 +31,3 @@ export const servingSettingNames = [
   'DRY_RUN',
   'BUILT_AT',
 ] as const;
-
-export type ServingSettings = Pick<Settings, (typeof servingSettingNames)[number]>;
