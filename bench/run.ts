@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { account } from './account.ts';
 import type { Bench, Contender, Row } from './compare.ts';
 import { longHistory } from './history.ts';
 import { output } from './output.ts';
@@ -30,7 +31,13 @@ try {
     forms: forms(),
     peers: isSmoke ? [] : peers(),
   };
-  const rows = [...startUp(bench), ...validation(bench), ...longHistory(bench), ...(await output(bench))];
+  const rows = [
+    ...startUp(bench),
+    ...account(bench),
+    ...validation(bench),
+    ...longHistory(bench),
+    ...(await output(bench)),
+  ];
   const table = tableOf(rows);
   console.log(table);
   if (!isSmoke) {

@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm, unlink, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import type { Writable } from 'node:stream';
+import { mkdtemp, rm, unlink, writeFile } from '../disk.ts';
 import { messageOf } from '../errors.ts';
 import { findProgram } from './interpreter.ts';
 
@@ -56,9 +56,11 @@ interface Asker {
 }
 
 const askers = new Map<string, Promise<Asker | undefined>>();
+let asked = 0;
 
+/** They take turns, so that each processor is busy where there is much to ask. */
 function askerFor(shell: Shell, searchPath: string): Promise<Asker | undefined> {
-  const key = `${shell} ${searchPath}`;
+  const key = `${asked++ % os.availableParallelism()} ${shell} ${searchPath}`;
   const forget = (): void => void askers.delete(key);
   const asker = askers.get(key) ?? startAsker(shell, searchPath, forget);
   askers.set(key, asker);
