@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   // The build sets it.
-  define: { VERSION: '"0.0.0-test"' },
+  define: { VERSION: '"0.0.0-test"', PARSER: '"test"' },
   test: {
     include: ['test/**/*.test.ts'],
     setupFiles: ['test/setup.ts'],

@@ -41,7 +41,7 @@ export async function buildApp(context: ServerContext): Promise<App> {
   measureRequests(app, context);
   await secure(app, context);
   bodies(app);
-  authenticate(app, context, { limits: await rateLimits(app, context) });
+  authenticate(app, context, await rateLimits(app, context));
 
   healthRoutes(app, context);
   // Runs stand here: executeRoutes, runRoutes, modeRoutes, streamTokenRoutes (app, context)

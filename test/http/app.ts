@@ -20,13 +20,18 @@ export interface TestApp extends AsyncDisposable {
   readonly metric: (name: string, labels?: Readonly<Record<string, string>>) => Promise<number | undefined>;
 }
 
-/**
- * @param env Settings besides a secret that verifies tokens, and folders.
- * @param documents A folder whose runbooks it serves; the samples by default.
- */
+interface TestAppOptions {
+  /** A folder whose runbooks it serves; the samples by default. */
+  readonly documents?: string;
+  readonly change?: (context: ServerContext) => ServerContext;
+  /** False where routes are to be added. */
+  readonly isReady?: boolean;
+}
+
+/** @param env Settings besides a secret that verifies tokens, and folders. */
 export async function startApp(
   env: Readonly<Record<string, string>> = {},
-  documents = samples,
+  { documents = samples, change = (context) => context, isReady = true }: TestAppOptions = {},
 ): Promise<TestApp> {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'runbook-http-'));
   const library = path.join(folder, 'library');
@@ -44,13 +49,13 @@ export async function startApp(
   const settings = readSettings(serverSettingNames, { env: environment });
   const lines: string[] = [];
   const options = { flags: {}, environment, cacheFolder: path.join(folder, 'cache') };
-  const context = {
+  const context = change({
     ...(await createContext(options, settings, () => settings.API_PORT)),
     log: pino({ level: 'debug' }, collecting(lines)),
-  };
+  });
   const app = await buildApp(context);
   standIn(app);
-  await app.ready();
+  if (isReady) await app.ready();
   return {
     app,
     context,

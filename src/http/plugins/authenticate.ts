@@ -1,24 +1,13 @@
 import type { FastifyRequest } from 'fastify';
-import { principalFromClaims, type Principal } from '../../auth/principal.ts';
+import { principalFromClaims } from '../../auth/principal.ts';
 import { providerOf, type Provider } from '../../auth/provider.ts';
 import { tokenVerifier, type VerifyToken } from '../../auth/token.ts';
 import { isRunbookError, RunbookError } from '../../errors.ts';
 import { oneLine } from '../../one-line.ts';
 import type { App, ServerContext, ServerSettings } from '../context.ts';
 import { type Permission, rowOf } from '../policy.ts';
+import type { RunManager } from '../runs/manager.ts';
 import type { RateLimits } from './rate-limit.ts';
-
-/** The bearer of a run's own token. */
-export interface RunCaller {
-  readonly principal: Principal;
-  readonly runId: string;
-}
-
-export interface AuthenticationDeps {
-  readonly limits: RateLimits;
-  /** Undefined for what is no token of a run. @throws RunbookError `invalid_token` for one that is over */
-  readonly verifyRunToken?: (token: string) => Promise<RunCaller | undefined>;
-}
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -33,8 +22,8 @@ declare module 'fastify' {
  *
  * @throws RunbookError `invalid_setting` where nothing is set up to verify tokens with
  */
-export function authenticate(app: App, context: ServerContext, deps: AuthenticationDeps): void {
-  const { settings, log } = context;
+export function authenticate(app: App, context: ServerContext, limits: RateLimits): void {
+  const { settings, log, runs } = context;
   const provider = providerOf(settings);
   refuseOpenDoor(provider, settings);
   for (const warning of provider.warnings) log.warn(warning);
@@ -52,10 +41,10 @@ export function authenticate(app: App, context: ServerContext, deps: Authenticat
   app.addHook('onRequest', async (request, reply) => {
     const permission = permissionOf(request, settings);
     if (needsPrincipal(permission, request)) {
-      await deps.limits.refuseFlood(request, reply);
-      await identify(request, settings, verify, deps);
+      await limits.refuseFlood(request, reply);
+      await identify(request, settings, verify, runs);
     }
-    if (request.callingRun === undefined) await deps.limits.count(request, reply);
+    if (request.callingRun === undefined) await limits.count(request, reply);
     if (permission === 'admin') requireRole(request, settings.ADMIN_ROLES);
   });
 
@@ -65,8 +54,7 @@ export function authenticate(app: App, context: ServerContext, deps: Authenticat
     const challenge = challengeOf(error);
     if (challenge === undefined && error.code !== 'jwks_fetch_error') return;
     if (challenge !== undefined) reply.header('www-authenticate', challenge);
-    if (error.code === 'missing_token' || error.code === 'invalid_token')
-      await deps.limits.countFailure(request);
+    if (error.code === 'missing_token' || error.code === 'invalid_token') await limits.countFailure(request);
     reportFailure(request, error, context);
   });
 }
@@ -103,12 +91,12 @@ async function identify(
   request: FastifyRequest,
   settings: ServerSettings,
   verify: VerifyToken,
-  { verifyRunToken }: AuthenticationDeps,
+  runs: Pick<RunManager, 'verifyRunToken'>,
 ): Promise<void> {
   const token = bearerToken(request.headers.authorization);
   request.token = token;
   const isForRunbooks = request.routeOptions.url?.startsWith('/api/runbooks') === true;
-  const caller = isForRunbooks ? await verifyRunToken?.(token) : undefined;
+  const caller = isForRunbooks ? await runs.verifyRunToken(token) : undefined;
   request.callingRun = caller?.runId;
   request.principal = caller?.principal ?? principalFromClaims(await verify(token), settings);
 }
