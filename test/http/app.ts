@@ -1,11 +1,10 @@
 import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { Writable } from 'node:stream';
 import type { HTTPMethods } from 'fastify';
-import pino from 'pino';
 import { buildApp } from '../../src/http/app.ts';
 import { type App, serverSettingNames, type ServerContext } from '../../src/http/context.ts';
+import { createLog } from '../../src/http/log.ts';
 import { policy } from '../../src/http/policy.ts';
 import { createContext } from '../../src/http/server.ts';
 import { readSettings } from '../../src/settings/read.ts';
@@ -15,7 +14,7 @@ import { secret } from '../auth/material.ts';
 export interface TestApp extends AsyncDisposable {
   readonly app: App;
   readonly context: ServerContext;
-  /** The messages that it has logged. */
+  /** What it has logged, as text. */
   readonly lines: string[];
   readonly metric: (name: string, labels?: Readonly<Record<string, string>>) => Promise<number | undefined>;
 }
@@ -51,7 +50,7 @@ export async function startApp(
   const options = { flags: {}, environment, cacheFolder: path.join(folder, 'cache') };
   const context = change({
     ...(await createContext(options, settings, () => settings.API_PORT)),
-    log: pino({ level: 'debug' }, collecting(lines)),
+    log: createLog(settings, (line) => void lines.push(line.trimEnd())),
   });
   const app = await buildApp(context);
   standIn(app);
@@ -83,12 +82,3 @@ function standIn(app: App): void {
 }
 
 const samples = path.join(import.meta.dirname, '..', '..', 'samples', 'runbooks');
-
-function collecting(lines: string[]): Writable {
-  return new Writable({
-    write(chunk: Buffer, _encoding, done) {
-      lines.push(String((JSON.parse(chunk.toString()) as { msg?: string }).msg));
-      done();
-    },
-  });
-}

@@ -75,9 +75,11 @@ describe('a request', () => {
       remoteAddress: '192.0.2.1',
       headers: { authorization: `Bearer ${token}`, 'x-correlation-id': 'c-1' },
     });
-    const lines = server.lines.filter((line) => line.startsWith('RBAC failure'));
+    const lines = server.lines.filter((line) => line.includes(' - WARNING - runbook.auth - RBAC failure'));
     expect(lines).toEqual([
-      'RBAC failure: invalid_token: GET /api/runbooks: Invalid token: its signature does not match principal=none address=192.0.2.1 correlation_id=c-1',
+      expect.stringMatching(
+        / - RBAC failure: invalid_token: GET \/api\/runbooks: Invalid token: its signature does not match principal=none address=192\.0\.2\.1 correlation_id=c-1$/,
+      ),
     ]);
     const [header, payload, signature] = token.split('.');
     for (const part of [header, payload, signature]) expect(server.lines.join('\n')).not.toContain(part);
@@ -100,7 +102,7 @@ describe('a request', () => {
     expect(answer.headers['www-authenticate']).toBe(
       'Bearer realm="runbook", error="insufficient_scope", error_description="This needs one of the roles: admin, ?root??"',
     );
-    expect(server.lines.filter((line) => line.startsWith('RBAC failure'))).toEqual([
+    expect(server.lines.filter((line) => line.includes(' - WARNING - runbook.auth - RBAC failure'))).toEqual([
       expect.stringContaining(
         'POST /api/pause: This needs one of the roles: admin, "root"\\ principal=alice',
       ),
@@ -191,7 +193,11 @@ describe('a server with an identity provider', () => {
     });
     expect(answer.headers['www-authenticate']).toBeUndefined();
     expect(await server.metric('runbook_auth_failures_total', { code: 'jwks_fetch_error' })).toBe(1);
-    expect(server.lines.filter((line) => line.startsWith('RBAC failure: jwks_fetch_error'))).toHaveLength(1);
+    expect(
+      server.lines.filter((line) =>
+        line.includes(' - WARNING - runbook.auth - RBAC failure: jwks_fetch_error'),
+      ),
+    ).toHaveLength(1);
     await idp.start();
     await expect.poll(async () => (await get(server, token)).statusCode, { timeout: 10_000 }).toBe(200);
     await idp.stop();

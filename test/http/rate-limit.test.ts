@@ -60,10 +60,12 @@ describe('requests in a minute', () => {
     const token = await tokenWith({ sub: 'alice\nRBAC' });
     for (let count = 0; count < 10; count += 1) await call(server, { token });
     expect(await server.metric('runbook_rate_limit_hits_total', { class: 'general' })).toBe(7);
-    const lines = server.lines.filter((line) => line.startsWith('Rate limit exceeded'));
+    const lines = server.lines.filter((line) =>
+      line.includes(' - WARNING - runbook.rate_limit - Rate limit exceeded'),
+    );
     expect(lines).toHaveLength(1);
     expect(lines[0]).toMatch(
-      /^Rate limit exceeded: general, 3 per minute principal=alice\\u\{a\}RBAC address=192\.0\.2\.1 correlation_id=[\w-]+$/,
+      / - Rate limit exceeded: general, 3 per minute principal="alice\\\\u\{a\}RBAC" address=192\.0\.2\.1 correlation_id=[\w-]+$/,
     );
   });
 
@@ -135,8 +137,12 @@ describe('requests whose token does not verify', () => {
       expect((await call(server, { token: forged })).statusCode).toBe(isLimited);
       expect((await call(server, {})).statusCode).toBe(isLimited);
     }
-    expect(server.lines.filter((line) => line.startsWith('RBAC failure'))).toHaveLength(3);
-    expect(server.lines.filter((line) => line.startsWith('Rate limit exceeded'))).toHaveLength(1);
+    expect(
+      server.lines.filter((line) => line.includes(' - WARNING - runbook.auth - RBAC failure')),
+    ).toHaveLength(3);
+    expect(
+      server.lines.filter((line) => line.includes(' - WARNING - runbook.rate_limit - Rate limit exceeded')),
+    ).toHaveLength(1);
     expect(await server.metric('runbook_auth_failures_total', { code: 'invalid_token' })).toBe(3);
     expect(await server.metric('runbook_rate_limit_hits_total', { class: 'auth_failure' })).toBe(40);
     const elsewhere = await call(server, { token: await tokenWith({ sub: 'alice' }), address: '192.0.2.9' });
@@ -162,7 +168,8 @@ describe('several servers with one Redis', () => {
   });
   const startWithRedis = async (env = {}) =>
     await start({ RATE_LIMIT_STORAGE_BACKEND: 'redis', REDIS_URL: redis.url, ...env });
-  const warnings = ({ lines }: TestApp) => lines.filter((line) => line.startsWith('Redis '));
+  const warnings = ({ lines }: TestApp) =>
+    lines.filter((line) => line.includes(' - runbook.rate_limit - Redis '));
   const backendUp = async (server: TestApp) => await server.metric('runbook_rate_limit_backend_up');
 
   it('share one count', async () => {
@@ -220,14 +227,16 @@ describe('several servers with one Redis', () => {
       expect((await call(server, { token })).statusCode).toBe(isLimited);
       expect(warnings(server)).toEqual([
         expect.stringMatching(
-          /^Redis is out of reach \(.*\): until it is back, this process counts requests for itself$/,
+          / - WARNING - .* - Redis is out of reach \(.*\): until it is back, this process counts requests for itself$/,
         ),
       ]);
     }
     await redis.start();
     for (const server of [first, second]) {
       await vi.waitFor(async () => expect(await backendUp(server)).toBe(1), 10_000);
-      expect(warnings(server).slice(1)).toEqual(['Redis is back: requests are counted together again']);
+      expect(warnings(server).slice(1)).toEqual([
+        expect.stringMatching(/ - INFO - .* - Redis is back: requests are counted together again$/),
+      ]);
     }
     const remaining = [];
     for (const server of [first, second]) {

@@ -4,9 +4,10 @@ import { providerOf, type Provider } from '../../auth/provider.ts';
 import { tokenVerifier, type VerifyToken } from '../../auth/token.ts';
 import { isRunbookError, RunbookError } from '../../errors.ts';
 import { oneLine } from '../../one-line.ts';
-import type { App, ServerContext, ServerSettings } from '../context.ts';
+import type { App, Log, ServerContext, ServerSettings } from '../context.ts';
 import { type Permission, rowOf } from '../policy.ts';
 import type { RunManager } from '../runs/manager.ts';
+import type { Metrics } from './metrics.ts';
 import type { RateLimits } from './rate-limit.ts';
 
 declare module 'fastify' {
@@ -23,7 +24,8 @@ declare module 'fastify' {
  * @throws RunbookError `invalid_setting` where nothing is set up to verify tokens with
  */
 export function authenticate(app: App, context: ServerContext, limits: RateLimits): void {
-  const { settings, log, runs } = context;
+  const { settings, runs } = context;
+  const log = context.log.child({ logger: 'runbook.auth' });
   const provider = providerOf(settings);
   refuseOpenDoor(provider, settings);
   for (const warning of provider.warnings) log.warn(warning);
@@ -55,7 +57,7 @@ export function authenticate(app: App, context: ServerContext, limits: RateLimit
     if (challenge === undefined && error.code !== 'jwks_fetch_error') return;
     if (challenge !== undefined) reply.header('www-authenticate', challenge);
     if (error.code === 'missing_token' || error.code === 'invalid_token') await limits.countFailure(request);
-    reportFailure(request, error, context);
+    reportFailure(request, error, log, context.metrics);
   });
 }
 
@@ -128,14 +130,18 @@ function challengeOf({ code, message }: RunbookError): string | undefined {
   return error && `Bearer realm="runbook", error="${error}", error_description="${description}"`;
 }
 
-/** Monitoring greps for the beginning of the line. */
-function reportFailure(request: FastifyRequest, error: RunbookError, { log, metrics }: ServerContext): void {
-  const { principal, ip, correlationId, method, routeOptions, params } = request;
+/** Monitoring greps for the beginning of the message. */
+function reportFailure(request: FastifyRequest, error: RunbookError, log: Log, metrics: Metrics): void {
+  const { principal, method, routeOptions, params } = request;
   const { filename } = Object(params) as { readonly filename?: string };
   if (error.code !== 'insufficient_role') metrics.authFailures.inc({ code: error.code });
   // Who is kept from a runbook has found it, so that its name is one of the library's.
   else metrics.rbacDenied.inc({ runbook: filename ?? '' });
-  const who = `principal=${principal ? oneLine(principal.subject) : 'none'} address=${ip} correlation_id=${correlationId}`;
   const what = `${method} ${routeOptions.url}${filename === undefined ? '' : ` (${oneLine(filename)})`}`;
-  log.warn(`RBAC failure: ${error.code}: ${what}: ${oneLine(error.message)} ${who}`);
+  const who = {
+    principal: principal ? oneLine(principal.subject) : 'none',
+    address: request.ip,
+    correlation_id: request.correlationId,
+  };
+  log.warn(who, `RBAC failure: ${error.code}: ${what}: ${oneLine(error.message)}`);
 }

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { messageOf, RunbookError } from '../../errors.ts';
 import { oneLine } from '../../one-line.ts';
-import type { App, ServerContext } from '../context.ts';
+import type { App, Log, ServerContext } from '../context.ts';
 import { rowOf, type RateClass } from '../policy.ts';
 
 /** How often one may call. All refuse with RunbookError `rate_limited`, and a Retry-After. */
@@ -21,10 +21,11 @@ export interface RateLimits {
  * each process counts for itself.
  */
 export async function rateLimits(app: App, context: ServerContext): Promise<RateLimits> {
-  const { settings, metrics, log } = context;
+  const { settings, metrics } = context;
+  const log = context.log.child({ logger: 'runbook.rate_limit' });
   metrics.rateLimitBackendUp.set(1);
   if (!settings.RATE_LIMIT_ENABLED) return unlimited;
-  const limiters = await createLimiters(app, context);
+  const limiters = await createLimiters(app, context, log);
   const announceOnce = onceAMinute();
 
   async function use(
@@ -45,11 +46,10 @@ export async function rateLimits(app: App, context: ServerContext): Promise<Rate
     verdict: Verdict,
   ): never {
     metrics.rateLimitHits.inc({ class: counted });
-    const who = request.principal ? `principal=${oneLine(request.principal.subject)} ` : '';
     if (announceOnce(`${counted} ${verdict.key}`)) {
-      log.warn(
-        `Rate limit exceeded: ${counted}, ${verdict.max} per minute ${who}address=${request.ip} correlation_id=${request.correlationId}`,
-      );
+      const { principal, ip: address, correlationId: correlation_id } = request;
+      const who = { principal: principal ? oneLine(principal.subject) : 'none', address, correlation_id };
+      log.warn(who, `Rate limit exceeded: ${counted}, ${verdict.max} per minute`);
     }
     const seconds = Math.max(1, verdict.ttlInSeconds);
     reply.header('retry-after', seconds);
@@ -94,8 +94,8 @@ function classOf({ routeOptions: { method, url } }: FastifyRequest): RateClass {
   return url === undefined ? 'general' : (rowOf([method].flat()[0] ?? '', url)?.rate ?? 'general');
 }
 
-async function createLimiters(app: App, context: ServerContext): Promise<Limit> {
-  const { settings, metrics, log } = context;
+async function createLimiters(app: App, context: ServerContext, log: Log): Promise<Limit> {
+  const { settings, metrics } = context;
   const own = await limitersIn(app, context, {});
   if (settings.RATE_LIMIT_STORAGE_BACKEND === 'memory') return (counted, ...rest) => own[counted](...rest);
   if (settings.REDIS_URL === undefined) {
