@@ -27,7 +27,7 @@ export function keepEnds(limitBytes: number): { add: (chunk: Uint8Array) => void
       const first = chunk.subarray(0, headLimit - headBytes);
       const rest = chunk.subarray(first.length);
       // A copy, because a small view would keep the whole buffer that the stream reads into.
-      if (first.length > 0) head.push(Uint8Array.from(first));
+      if (first.length > 0) head.push(new Uint8Array(first));
       headBytes += first.length;
       behindHead += rest.length;
       if (rest.length === 0 || tailLimit === 0) return;

@@ -58,7 +58,7 @@ export function redactorFor(secrets: readonly string[]): Redactor {
       }
       const out = release(bytes, begin, safe);
       // A copy, because a view would keep the whole chunk.
-      held = released < end ? Uint8Array.from(bytes.subarray(released - begin)) : NOTHING;
+      held = released < end ? new Uint8Array(bytes.subarray(released - begin)) : NOTHING;
       return out;
     },
     flush() {

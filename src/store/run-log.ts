@@ -295,7 +295,7 @@ function frameOf(stream: Stream, block: Block): string {
     stream.framedTo = block.offset + block.length - bytes.length;
   }
   const end = bytes.length - incompleteEnd(bytes);
-  stream.carry = Uint8Array.from(bytes.subarray(end));
+  stream.carry = new Uint8Array(bytes.subarray(end));
   if (end === 0) return '';
   const text = frameLine(block.atMs, stream.name, stream.framedTo, bytes.subarray(0, end));
   stream.framedTo += end;
