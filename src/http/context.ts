@@ -32,6 +32,8 @@ export interface ServerContext {
   readonly now: () => Date;
   /** The port that the server listens on; API_PORT until it does. */
   readonly port: () => number;
+  /** Has the server end as it does for SIGTERM. */
+  readonly stop: () => void;
 }
 
 /** Pino's, or what is compatible with it; `logger` in a child's bindings names who speaks. */

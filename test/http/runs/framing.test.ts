@@ -43,7 +43,11 @@ it('finds the place of a reader again by the id', () => {
     stdout: offset,
     stderr: offset,
   });
-  fc.assert(fc.property(cursor, (given: Cursor) => void expect(cursorOf(idOf(given))).toEqual(given)));
+  fc.assert(
+    fc.property(cursor, (given: Cursor) => {
+      expect(cursorOf(idOf(given))).toEqual(given);
+    }),
+  );
   expect(cursorOf(idOf({ ...BEGINNING, stage: 'done' }))?.stage).toBe('done');
   expect(cursorOf(idOf({ ...BEGINNING, stage: 'end' }))?.stage).toBe('end');
 });

@@ -1,0 +1,45 @@
+import type { FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { oneLine } from '../../one-line.ts';
+import type { App, ServerContext } from '../context.ts';
+
+const modeAnswer = z.object({ success: z.literal(true), mode: z.enum(['active', 'paused', 'drain']) });
+
+/** What an administrator does to the whole server. */
+export function modeRoutes(app: App, { runs, log, stop }: ServerContext): void {
+  const schema = { response: { 200: modeAnswer } };
+
+  app.post('/api/pause', { schema }, async (request) => {
+    await runs.pause(request.principal.subject);
+    return changed('The server is paused: no run is started', request);
+  });
+
+  app.post('/api/resume', { schema }, async (request) => {
+    await runs.resume();
+    return changed('The server goes on', request);
+  });
+
+  app.post('/api/runs/cancel-all', { schema }, async (request) => {
+    runs.cancelAll();
+    return changed('All runs are being cancelled', request);
+  });
+
+  app.post(
+    '/api/shutdown',
+    { schema: { response: { 200: z.object({ message: z.string() }) } } },
+    async (request) => {
+      changed('Shutdown initiated', request);
+      stop();
+      return { message: 'Shutdown initiated' };
+    },
+  );
+
+  function changed(
+    what: string,
+    { principal, ip, correlationId }: FastifyRequest,
+  ): z.infer<typeof modeAnswer> {
+    const who = `principal=${oneLine(principal.subject)} address=${ip} correlation_id=${correlationId}`;
+    log.warn(`${what} ${who}`);
+    return { success: true, mode: runs.mode() };
+  }
+}

@@ -1,0 +1,21 @@
+import { z } from 'zod';
+import type { App, ServerContext } from '../context.ts';
+import { visibleRecord } from '../runs/visibility.ts';
+
+/** Tokens with which a browser's EventSource, which sends no header, opens one stream. */
+export function streamTokenRoutes(app: App, context: ServerContext): void {
+  app.post(
+    '/api/stream-tokens',
+    {
+      schema: {
+        body: z.object({ run_id: z.string() }),
+        response: { 201: z.object({ token: z.string(), expires_at: z.string() }) },
+      },
+    },
+    async ({ body, principal }, reply) => {
+      const { id } = await visibleRecord(body.run_id, principal, context);
+      const { token, expiresAt } = context.streamTokens.issue(id);
+      return reply.code(201).send({ token, expires_at: expiresAt.toISOString() });
+    },
+  );
+}
