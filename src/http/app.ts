@@ -9,7 +9,11 @@ import { logRequests } from './plugins/logging.ts';
 import { measureRequests } from './plugins/measuring.ts';
 import { rateLimits } from './plugins/rate-limit.ts';
 import { secure } from './plugins/security.ts';
+import { executeRoutes } from './routes/execute.ts';
 import { healthRoutes } from './routes/health.ts';
+import { modeRoutes } from './routes/modes.ts';
+import { runRoutes } from './routes/runs.ts';
+import { streamTokenRoutes } from './routes/stream-tokens.ts';
 
 /** Builds the server, which does not listen yet: plugins in the order in which a request meets them, then routes. */
 export async function buildApp(context: ServerContext): Promise<App> {
@@ -44,7 +48,10 @@ export async function buildApp(context: ServerContext): Promise<App> {
   authenticate(app, context, await rateLimits(app, context));
 
   healthRoutes(app, context);
-  // Runs stand here: executeRoutes, runRoutes, modeRoutes, streamTokenRoutes (app, context)
+  executeRoutes(app, context);
+  runRoutes(app, context);
+  modeRoutes(app, context);
+  streamTokenRoutes(app, context);
   return app;
 }
 

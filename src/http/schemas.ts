@@ -52,6 +52,7 @@ export const executeBody = z
       .regex(/^(?:sha256:)?[0-9a-f]{12,64}$/i, 'expected 12 to 64 hexadecimal digits')
       .optional()
       .describe('Refuse unless the digest of the document begins with this'),
+    confirmed: z.boolean().optional().describe('Yes to what the document wants to have confirmed'),
     timeout_seconds: z.int().min(1).max(2_147_483).optional().describe('At most what the document says'),
   })
   .optional();

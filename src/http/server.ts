@@ -27,13 +27,15 @@ export async function serve(options: ServeOptions): Promise<void> {
   // Preferences are a person's, at the command line; a server has none.
   const settings = readSettings(serverSettingNames, { env: options.environment, flags: options.flags });
   let listening: App | undefined;
-  const context = await createContext(options, settings, () => portOf(listening) ?? settings.API_PORT);
+  const port = (): number => portOf(listening) ?? settings.API_PORT;
+  const told = Promise.withResolvers<string>();
+  const context = await createContext(options, settings, port, () => told.resolve('Asked to stop'));
   const app = await buildApp(context);
-  const asked = stopSignal();
+  const asked = Promise.race([told.promise, stopSignal()]);
   await listen(app, settings);
   listening = app;
-  const signal = await asked;
-  context.log.info(`${signal}: no new runs; waiting for those that go on`);
+  const reason = await asked;
+  context.log.info(`${reason}: no new runs; waiting for those that go on`);
   await context.runs.drain(context.settings.SHUTDOWN_GRACE_SECONDS);
   // Whoever reads a stream has had time to; who does not would keep us here for ever.
   app.server.closeAllConnections();
@@ -46,6 +48,7 @@ export async function createContext(
   { environment, cacheFolder }: ServeOptions,
   settings: ServerSettings,
   port: () => number,
+  stop: () => void = () => undefined,
 ): Promise<ServerContext> {
   const surroundings = {
     settings,
@@ -61,6 +64,7 @@ export async function createContext(
     runs: await openRuns({ ...surroundings, parser: PARSER }),
     streamTokens: openStreamTokens(surroundings),
     port,
+    stop,
   };
 }
 

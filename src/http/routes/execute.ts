@@ -1,31 +1,12 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { z } from 'zod';
-import { isRunbookError, RunbookError, type ErrorCode } from '../../errors.ts';
+import type { z } from 'zod';
+import { isRunbookError, messageOf, type ErrorCode } from '../../errors.ts';
 import type { ValueSource } from '../../execute/values.ts';
 import { oneLine } from '../../one-line.ts';
-import { isVariableName } from '../../runbook/environment.ts';
 import { secretVariables } from '../../settings/table.ts';
 import type { App, ServerContext } from '../context.ts';
+import { executeBody, runbookParameters, variablesOf } from '../schemas.ts';
 import { sendEnd, sendEvents } from '../runs/stream.ts';
-
-const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()]);
-
-const executeBody = z
-  .object({
-    env_vars: z
-      .record(z.string(), scalar)
-      .nullish()
-      .describe('Values of the variables that the runbook declares'),
-    digest: z
-      .string()
-      .regex(/^(?:sha256:)?[0-9a-fA-F]{12,64}$/, 'expected 12 to 64 hexadecimal digits')
-      .nullish()
-      .describe('Refuse unless the digest of the document begins with this'),
-    timeout_seconds: z.number().positive().nullish().describe('At most SCRIPT_TIMEOUT_SECONDS'),
-    dry_run: z.boolean().nullish().describe('Check and record everything, and run nothing'),
-    confirmed: z.boolean().nullish().describe('Yes to what the document wants to have confirmed'),
-  })
-  .nullish();
 
 type ExecuteBody = z.infer<typeof executeBody>;
 
@@ -39,9 +20,9 @@ export function executeRoutes(app: App, context: ServerContext): void {
     if (isRunbookError(error) && TRY_AGAIN.has(error.code)) reply.header('retry-after', RETRY_AFTER_SECONDS);
   });
 
-  app.post<{ Params: { filename: string }; Body: ExecuteBody }>(
+  app.post(
     '/api/runbooks/:filename/execute',
-    { schema: { body: executeBody } },
+    { schema: { params: runbookParameters, body: executeBody } },
     async (request, reply) => {
       const { body } = request;
       const document = await library.find(request.params.filename);
@@ -50,8 +31,8 @@ export function executeRoutes(app: App, context: ServerContext): void {
         document,
         principal: request.principal,
         values: [{ name: 'env_vars', values: valuesOf(request, context), isExplicit: true }, fromEnvironment],
-        digest: body?.digest ?? undefined,
-        timeoutSeconds: body?.timeout_seconds ?? undefined,
+        digest: body?.digest,
+        timeoutSeconds: body?.timeout_seconds,
         confirmed: body?.confirmed ?? false,
         dryRun: body?.dry_run ?? false,
         correlationId,
@@ -88,36 +69,18 @@ function environmentSource({ environment }: ServerContext): ValueSource {
   return { name: 'environment', values, isExplicit: false };
 }
 
-/** More than that declares no runbook that a person has read. */
-const MAX_VARIABLES = 1000;
-
-/** @throws RunbookError `usage`, `invalid_variable_name` */
+/** @throws RunbookError `invalid_variable_name` */
 function valuesOf(
   { body, ip, principal, correlationId }: FastifyRequest<{ Body: ExecuteBody }>,
   { log }: ServerContext,
-): Record<string, string> {
-  const given = Object.entries(body?.env_vars ?? {});
-  if (given.length > MAX_VARIABLES) {
-    throw new RunbookError(
-      'usage',
-      `env_vars: expected at most ${MAX_VARIABLES} variables, found ${given.length}`,
-    );
+): Readonly<Record<string, string>> {
+  try {
+    return variablesOf(body);
+  } catch (error) {
+    const who = `principal=${oneLine(principal.subject)} address=${ip} correlation_id=${correlationId}`;
+    log.warn(`${messageOf(error)} ${who}`);
+    throw error;
   }
-  const values = Object.create(null) as Record<string, string>;
-  for (const [name, value] of given) {
-    if (!isVariableName(name)) {
-      const message = `Invalid environment variable name: ${oneLine(name, 100) || '(empty)'}`;
-      log.warn(
-        `${message} principal=${oneLine(principal.subject)} address=${ip} correlation_id=${correlationId}`,
-      );
-      throw new RunbookError(
-        'invalid_variable_name',
-        `${message}; expected letters, digits and underscores, and no digit first`,
-      );
-    }
-    values[name] = value === null ? '' : String(value);
-  }
-  return values;
 }
 
 /** A run's script need not say the correlation id for it to go on through every level. */
@@ -151,12 +114,7 @@ function prefersAsync({ headers }: FastifyRequest): boolean {
 
 /** Whoever takes anything, as Stage0's clients do, gets the stream. */
 function wantsJson({ headers }: FastifyRequest): boolean {
-  const accepted = String(headers.accept ?? '')
-    .split(',')
-    .map((part) => part.split(';')[0]!.trim().toLowerCase());
-  return (
-    accepted.includes('application/json') &&
-    !accepted.includes('text/event-stream') &&
-    !accepted.includes('*/*')
-  );
+  const types = (headers.accept ?? '').split(',').map((part) => part.split(';')[0]!.trim().toLowerCase());
+  const accepted = new Set(types);
+  return accepted.has('application/json') && !accepted.has('text/event-stream') && !accepted.has('*/*');
 }
