@@ -16,6 +16,8 @@ export interface TestApp extends AsyncDisposable {
   readonly context: ServerContext;
   /** What it has logged, as text. */
   readonly lines: string[];
+  /** Rows of the table of who may whose routes are not built. */
+  readonly standIns: readonly string[];
   readonly metric: (name: string, labels?: Readonly<Record<string, string>>) => Promise<number | undefined>;
 }
 
@@ -53,12 +55,13 @@ export async function startApp(
     log: createLog(settings, (line) => void lines.push(line.trimEnd())),
   });
   const app = await buildApp(context);
-  standIn(app);
+  const standIns = standIn(app);
   if (isReady) await app.ready();
   return {
     app,
     context,
     lines,
+    standIns,
     async metric(name, labels = {}) {
       const { values } = (await context.metrics.registry.getSingleMetric(name)?.get()) ?? { values: [] };
       const found = values.find((each) =>
@@ -74,11 +77,13 @@ export async function startApp(
 }
 
 /** Until all routes of the table are built. */
-function standIn(app: App): void {
-  for (const route of Object.keys(policy)) {
+function standIn(app: App): string[] {
+  return Object.keys(policy).filter((route) => {
     const [method, url] = route.split(' ') as [HTTPMethods, string];
-    if (!app.hasRoute({ method, url })) app.route({ method, url, handler: async () => ({}) });
-  }
+    if (app.hasRoute({ method, url })) return false;
+    app.route({ method, url, handler: async () => ({}) });
+    return true;
+  });
 }
 
 const samples = path.join(import.meta.dirname, '..', '..', 'samples', 'runbooks');
