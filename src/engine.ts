@@ -90,6 +90,8 @@ export interface Report {
   readonly diagnostics: readonly Diagnostic[];
   /** What was found for the declared variables. */
   readonly values: ReadonlyMap<string, GivenValue>;
+  /** What was dropped or changed of what was given. */
+  readonly notices: readonly NoticeEvent[];
 }
 
 /**
@@ -112,7 +114,7 @@ export async function validate(
     ...(document.isRunbook ? await checkDocument(runbook, nameOfFile(source), deps.secretSettings) : []),
     ...(await checkScript(runbook, text.split(/\r\n|\r|\n/), isBase, searchPath)),
   ];
-  const { values } = gatherValues(runbook.environment, request.values);
+  const { values, notices } = gatherValues(runbook.environment, request.values);
   if (!request.staticOnly && document.isRunbook) {
     const folder = path.dirname(document.realPath);
     diagnostics.push(...(await checkHost(runbook, folder, plainValues(values), searchPath)));
@@ -123,7 +125,7 @@ export async function validate(
       diagnostics.push({ rule: 'claims/denied', severity: 'error', message: answer.reason });
     }
   }
-  return { document, diagnostics, values };
+  return { document, diagnostics, values, notices };
 }
 
 /**

@@ -12,6 +12,7 @@ import { secure } from './plugins/security.ts';
 import { executeRoutes } from './routes/execute.ts';
 import { healthRoutes } from './routes/health.ts';
 import { modeRoutes } from './routes/modes.ts';
+import { runbookRoutes } from './routes/runbooks.ts';
 import { runRoutes } from './routes/runs.ts';
 import { streamTokenRoutes } from './routes/stream-tokens.ts';
 
@@ -48,6 +49,7 @@ export async function buildApp(context: ServerContext): Promise<App> {
   authenticate(app, context, await rateLimits(app, context));
 
   healthRoutes(app, context);
+  runbookRoutes(app, context);
   executeRoutes(app, context);
   runRoutes(app, context);
   modeRoutes(app, context);

@@ -1,7 +1,10 @@
 import { z } from 'zod';
 import { RunbookError } from '../errors.ts';
+import type { ValueSource } from '../execute/values.ts';
 import { oneLine } from '../one-line.ts';
 import { isVariableName } from '../runbook/environment.ts';
+import { secretVariables } from '../settings/table.ts';
+import type { ServerContext } from './context.ts';
 
 /** What every answer that is no success looks like. */
 export const errorBody = z.object({
@@ -40,29 +43,46 @@ const variables = z
   });
 
 /** The body of validate. */
-export const validateBody = z.object({ env_vars: variables.optional() }).optional();
+export const validateBody = z.object({ env_vars: variables.optional() }).nullish();
 
 /** The body of execute. */
 export const executeBody = z
   .object({
     env_vars: variables.optional(),
-    dry_run: z.boolean().optional().describe('Everything but the script happens'),
     digest: z
       .string()
       .regex(/^(?:sha256:)?[0-9a-f]{12,64}$/i, 'expected 12 to 64 hexadecimal digits')
-      .optional()
+      .nullish()
       .describe('Refuse unless the digest of the document begins with this'),
-    confirmed: z.boolean().optional().describe('Yes to what the document wants to have confirmed'),
-    timeout_seconds: z.int().min(1).max(2_147_483).optional().describe('At most what the document says'),
+    timeout_seconds: z
+      .number()
+      .positive()
+      .max(2_147_483)
+      .nullish()
+      .describe('At most SCRIPT_TIMEOUT_SECONDS'),
+    dry_run: z.boolean().nullish().describe('Check and record everything, and run nothing'),
+    confirmed: z.boolean().nullish().describe('Yes to what the document wants to have confirmed'),
   })
-  .optional();
+  .nullish();
 
 /**
- * The variables of a body, as a script gets them.
+ * Where the values of declared variables come from: the body of a request, then the server's own environment, without
+ * any secret of ours.
  *
  * @throws RunbookError `invalid_variable_name`
  */
-export function variablesOf(body: z.infer<typeof validateBody>): Readonly<Record<string, string>> {
+export function valueSources(
+  body: z.infer<typeof validateBody>,
+  { environment }: Pick<ServerContext, 'environment'>,
+): ValueSource[] {
+  const own = Object.entries(environment).filter(([name]) => !secretVariables.includes(name));
+  return [
+    { name: 'env_vars', values: givenValues(body), isExplicit: true },
+    { name: 'environment', values: Object.fromEntries(own), isExplicit: false },
+  ];
+}
+
+function givenValues(body: z.infer<typeof validateBody>): Record<string, string> {
   const values = Object.create(null) as Record<string, string>;
   for (const [name, value] of Object.entries(body?.env_vars ?? {})) {
     if (!isVariableName(name)) {

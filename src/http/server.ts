@@ -60,7 +60,7 @@ export async function createContext(
   };
   return {
     ...surroundings,
-    library: await openLibrary(settings.RUNBOOKS_DIR),
+    library: await openLibrary(settings.RUNBOOKS_DIR, settings.STATE_DIR),
     runs: await openRuns({ ...surroundings, parser: PARSER }),
     streamTokens: openStreamTokens(surroundings),
     port,

@@ -314,14 +314,26 @@ async function* linesOf(handle: OpenFile, from: number): AsyncGenerator<string[]
 export async function readHistory(
   document: Pick<RunbookDocument, 'path' | 'realPath' | 'historyStart'>,
 ): Promise<HistoryEntry[]> {
-  if (document.historyStart === undefined) return [];
-  const handle = await openFile(document.path, document.realPath);
   const entries: HistoryEntry[] = [];
-  const reader = historyReader((entry) => entries.push(entry));
+  await eachHistoryEntry(document, (entry) => entries.push(entry));
+  return entries;
+}
+
+/**
+ * The same, one entry at a time: a record may be larger than what should be held in memory.
+ *
+ * @throws RunbookError `not_found` or `unreadable`
+ */
+export async function eachHistoryEntry(
+  document: Pick<RunbookDocument, 'path' | 'realPath' | 'historyStart'>,
+  onEntry: (entry: HistoryEntry) => void,
+): Promise<void> {
+  if (document.historyStart === undefined) return;
+  const handle = await openFile(document.path, document.realPath);
+  const reader = historyReader(onEntry);
   try {
     for await (const lines of linesOf(handle, document.historyStart)) lines.forEach(reader.line);
     reader.end();
-    return entries;
   } catch (error) {
     throw explain(document.path, error);
   } finally {

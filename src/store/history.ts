@@ -4,7 +4,7 @@ import { sha256Hex } from '../digest.ts';
 import { mkdir, open, readdir, readFile, rename, stat, unlink, type OpenFile } from '../disk.ts';
 import { messageOf, systemCode } from '../errors.ts';
 import { historyReader, type HistoryEntry } from '../runbook/history.ts';
-import { readHistory, type RunbookDocument } from './document.ts';
+import { eachHistoryEntry, readHistory, type RunbookDocument } from './document.ts';
 
 export type HistoryTarget = Pick<RunbookDocument, 'path' | 'realPath' | 'historyStart'> & {
   /** The document's first heading as it was written when it was read. */
@@ -141,6 +141,30 @@ export async function wholeHistory(
   const waiting = (await Promise.all((await waitingFiles(known, stateFolder)).map(readEntries))).flat();
   if (waiting.length === 0) return entries;
   return [...entries, ...waiting].toSorted((a, b) => a.time.localeCompare(b.time));
+}
+
+/**
+ * The newest entry of the whole record.
+ *
+ * @throws RunbookError where the document cannot be read
+ */
+export async function lastEntry(
+  document: Pick<RunbookDocument, 'path' | 'realPath' | 'historyStart' | 'text'>,
+  stateFolder: string,
+): Promise<HistoryEntry | undefined> {
+  let last: HistoryEntry | undefined;
+  const take = (entry: HistoryEntry): void => {
+    if (last === undefined || entry.time >= last.time) last = entry;
+  };
+  await eachHistoryEntry(document, take);
+  const known = { realPath: document.realPath, heading: firstLine(document.text) };
+  for (const file of await waitingFiles(known, stateFolder)) (await readEntries(file)).forEach(take);
+  return last;
+}
+
+/** What the names of the files begin with in which entries wait for a document: 32 characters. */
+export function historyKeyOf({ realPath, text }: Pick<RunbookDocument, 'realPath' | 'text'>): string {
+  return keyOf({ realPath, heading: firstLine(text) });
 }
 
 async function readEntries(file: string): Promise<HistoryEntry[]> {

@@ -1,19 +1,12 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { z } from 'zod';
-import { isRunbookError, messageOf, type ErrorCode } from '../../errors.ts';
-import type { ValueSource } from '../../execute/values.ts';
-import { oneLine } from '../../one-line.ts';
-import { secretVariables } from '../../settings/table.ts';
+import { isRunbookError, type ErrorCode } from '../../errors.ts';
 import type { App, ServerContext } from '../context.ts';
-import { executeBody, runbookParameters, variablesOf } from '../schemas.ts';
+import { executeBody, runbookParameters, valueSources } from '../schemas.ts';
 import { sendEnd, sendEvents } from '../runs/stream.ts';
-
-type ExecuteBody = z.infer<typeof executeBody>;
 
 /** Executes a runbook; the answer is the stream of its events, its end, or where both can be found. */
 export function executeRoutes(app: App, context: ServerContext): void {
   const { runs, library } = context;
-  const fromEnvironment = environmentSource(context);
 
   // Whoever is turned away because of what others do may come back.
   app.addHook('onError', async (_request, reply, error) => {
@@ -30,9 +23,9 @@ export function executeRoutes(app: App, context: ServerContext): void {
       const id = await runs.start({
         document,
         principal: request.principal,
-        values: [{ name: 'env_vars', values: valuesOf(request, context), isExplicit: true }, fromEnvironment],
-        digest: body?.digest,
-        timeoutSeconds: body?.timeout_seconds,
+        values: valueSources(body, context),
+        digest: body?.digest ?? undefined,
+        timeoutSeconds: body?.timeout_seconds ?? undefined,
         confirmed: body?.confirmed ?? false,
         dryRun: body?.dry_run ?? false,
         correlationId,
@@ -60,28 +53,6 @@ const TRY_AGAIN = new Set<ErrorCode>([
   'paused',
 ]);
 const RETRY_AFTER_SECONDS = 5;
-
-/** What the server's own environment holds of declared variables; never a secret of ours. */
-function environmentSource({ environment }: ServerContext): ValueSource {
-  const values = Object.fromEntries(
-    Object.entries(environment).filter(([name]) => !secretVariables.includes(name)),
-  );
-  return { name: 'environment', values, isExplicit: false };
-}
-
-/** @throws RunbookError `invalid_variable_name` */
-function valuesOf(
-  { body, ip, principal, correlationId }: FastifyRequest<{ Body: ExecuteBody }>,
-  { log }: ServerContext,
-): Readonly<Record<string, string>> {
-  try {
-    return variablesOf(body);
-  } catch (error) {
-    const who = `principal=${oneLine(principal.subject)} address=${ip} correlation_id=${correlationId}`;
-    log.warn(`${messageOf(error)} ${who}`);
-    throw error;
-  }
-}
 
 /** A run's script need not say the correlation id for it to go on through every level. */
 function correlationIdOf(request: FastifyRequest, reply: FastifyReply, { runs }: ServerContext): string {
