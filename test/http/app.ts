@@ -16,8 +16,6 @@ export interface TestApp extends AsyncDisposable {
   readonly context: ServerContext;
   /** What it has logged, as text. */
   readonly lines: string[];
-  /** Rows of the table of who may whose routes are not built. */
-  readonly standIns: readonly string[];
   readonly metric: (name: string, labels?: Readonly<Record<string, string>>) => Promise<number | undefined>;
 }
 
@@ -55,13 +53,12 @@ export async function startApp(
     log: createLog(settings, (line) => void lines.push(line.trimEnd())),
   });
   const app = await buildApp(context);
-  const standIns = standIn(app);
+  standIn(app);
   if (isReady) await app.ready();
   return {
     app,
     context,
     lines,
-    standIns,
     async metric(name, labels = {}) {
       const { values } = (await context.metrics.registry.getSingleMetric(name)?.get()) ?? { values: [] };
       const found = values.find((each) =>
@@ -76,14 +73,21 @@ export async function startApp(
   };
 }
 
-/** Until all routes of the table are built. */
-function standIn(app: App): string[] {
-  return Object.keys(policy).filter((route) => {
+/** Stands in for the routes that are still to be built. */
+function standIn(app: App): void {
+  for (const route of toBeBuilt) {
     const [method, url] = route.split(' ') as [HTTPMethods, string];
-    if (app.hasRoute({ method, url })) return false;
-    app.route({ method, url, handler: async () => ({}) });
-    return true;
-  });
+    if (!app.hasRoute({ method, url })) app.route({ method, url, handler: async () => ({}) });
+  }
 }
+
+const toBeBuilt: readonly (keyof typeof policy)[] = [
+  'GET /readyz',
+  'GET /metrics',
+  'GET /docs/openapi.yaml',
+  'GET /docs/explorer.html',
+  'POST /dev-login',
+  'GET /api/config',
+];
 
 const samples = path.join(import.meta.dirname, '..', '..', 'samples', 'runbooks');
