@@ -22,11 +22,11 @@ export function account({ scratch, rounds, environment, forms }: Bench): Row[] {
     { name: 'Node itself, with an empty file', command: [process.execPath, empty] },
     { name: 'loading, reading, checking: --dry-run', command: execute('--dry-run') },
     {
-      name: 'workspace, pipes, process, run record: --sandbox none --no-history',
-      command: execute('--sandbox', 'none', '--no-history'),
+      name: 'workspace, pipes, process, run record: SANDBOX=none, --no-history',
+      command: ['env', 'SANDBOX=none', ...execute('--no-history')],
     },
-    { name: 'the history entry: --sandbox none', command: execute('--sandbox', 'none') },
-    { name: 'the sandbox: bubblewrap', command: execute() },
+    { name: 'the history entry: SANDBOX=none', command: ['env', 'SANDBOX=none', ...execute()] },
+    { name: 'the sandbox: bubblewrap', command: ['env', 'SANDBOX=required', ...execute()] },
   ];
   const found = medians(contenders, rounds, environment);
   return contenders.map(({ name }, index) => ({

@@ -2,14 +2,13 @@ import type { ExecuteOptions } from './execute.ts';
 
 /** What a plain command line says. */
 export interface PlainExecute {
-  readonly runbook: string;
+  readonly runbook: string | undefined;
   readonly options: ExecuteOptions;
 }
 
 /**
- * Understands `execute FILE` with the options that are given most, each in a word of its own, without loading the
- * library that understands all command lines. It understands none differently: whatever is not as plain as that is
- * left to the library.
+ * Understands `execute FILE` and its options, each in a word of its own, without loading the library that understands
+ * all command lines. It understands none differently: whatever is not as plain as that is left to the library.
  *
  * @param argv without the program's own name
  */
@@ -17,27 +16,46 @@ export function plainExecute(argv: readonly string[]): PlainExecute | undefined 
   const [command, ...words] = argv;
   if (command !== 'execute') return undefined;
   let runbook: string | undefined;
-  const env: string[] = [];
-  const flags: Record<string, boolean> = {};
+  const options: Record<string, boolean | string | string[]> = { history: true };
   for (let word = words.shift(); word !== undefined; word = words.shift()) {
-    const flag = FLAGS[word];
-    if (word === '-e' || word === '--env') {
-      const value = words.shift();
-      if (value === undefined || value.startsWith('-')) return undefined;
-      env.push(value);
-    } else if (flag) {
-      flags[flag] = flag !== 'history';
-    } else {
+    const option = OPTIONS[word];
+    if (option === undefined) {
       if (runbook !== undefined || word.startsWith('-') || word === '') return undefined;
       runbook = word;
+    } else if (option.takes === 'nothing') {
+      options[option.name] = option.name !== 'history';
+    } else {
+      const value = words.shift();
+      if (value === undefined || value.startsWith('-')) return undefined;
+      const earlier = options[option.name];
+      options[option.name] =
+        option.takes === 'many' ? [...(Array.isArray(earlier) ? earlier : []), value] : value;
     }
   }
-  if (runbook === undefined) return undefined;
-  return { runbook, options: { history: true, ...(env.length > 0 && { env }), ...flags } };
+  return { runbook, options: options as unknown as ExecuteOptions };
 }
 
-const FLAGS: Readonly<Record<string, keyof ExecuteOptions>> = Object.assign(
-  // Without a prototype: `constructor` is a document's name as any other.
-  Object.create(null) as Record<string, keyof ExecuteOptions>,
-  { '--json': 'json', '--quiet': 'quiet', '--yes': 'yes', '-y': 'yes', '--no-history': 'history' },
+interface PlainOption {
+  readonly name: keyof ExecuteOptions;
+  readonly takes: 'nothing' | 'one' | 'many';
+}
+
+/** Without a prototype: `constructor` is a document's name as any other. */
+const OPTIONS: Readonly<Record<string, PlainOption>> = Object.assign(
+  Object.create(null) as Record<string, PlainOption>,
+  {
+    '-e': { name: 'env', takes: 'many' },
+    '--env': { name: 'env', takes: 'many' },
+    '--env-file': { name: 'envFile', takes: 'many' },
+    '--runbook': { name: 'runbook', takes: 'one' },
+    '--token-file': { name: 'tokenFile', takes: 'one' },
+    '--timeout': { name: 'timeout', takes: 'one' },
+    '--digest': { name: 'digest', takes: 'one' },
+    '--dry-run': { name: 'dryRun', takes: 'nothing' },
+    '--json': { name: 'json', takes: 'nothing' },
+    '--quiet': { name: 'quiet', takes: 'nothing' },
+    '--yes': { name: 'yes', takes: 'nothing' },
+    '-y': { name: 'yes', takes: 'nothing' },
+    '--no-history': { name: 'history', takes: 'nothing' },
+  } satisfies Record<string, PlainOption>,
 );

@@ -173,6 +173,10 @@ const FEW = 32;
 
 /** Most folders of a run hold a few files and nothing below them. @returns false where there is more to remove */
 async function removeFlat(root: string): Promise<boolean> {
+  if (!(await lstat(root)).isDirectory()) {
+    await unlink(root);
+    return true;
+  }
   const entries = await readdir(root, { withFileTypes: true });
   if (entries.length > FEW || entries.some((entry) => entry.isDirectory())) return false;
   for (const { name } of entries) await unlink(path.join(root, name));

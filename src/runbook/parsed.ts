@@ -11,6 +11,8 @@ export interface Parsed {
   readonly historyOffset: number | undefined;
   /** Where it ends. */
   readonly historyEnd: number | undefined;
+  /** SHA-256 (hex) of what stands above the History heading, where that is known already. */
+  readonly digest?: string;
 }
 
 /** What is to be said of a text that cannot be read as a runbook at all. */

@@ -14,7 +14,7 @@ const MAX_DOCUMENT_BYTES = 1024 * 1024;
 const CHUNK_BYTES = 64 * 1024;
 
 /** A document as it stood on disk at one moment. */
-export interface RunbookDocument extends Omit<Parsed, 'historyOffset' | 'historyEnd'> {
+export interface RunbookDocument extends Omit<Parsed, 'historyOffset' | 'historyEnd' | 'digest'> {
   /** As it was named. */
   readonly path: string;
   /** With links resolved; where its history goes. */
@@ -179,13 +179,13 @@ async function parseHead(bytes: Buffer, parse: Parse): Promise<Head> {
   };
 }
 
-function headOf({ runbook, isRunbook, diagnostics }: Parsed, text: string, hashed: Uint8Array): Head {
+function headOf({ runbook, isRunbook, diagnostics, digest }: Parsed, text: string, hashed: Uint8Array): Head {
   return {
     runbook,
     isRunbook,
     diagnostics,
     text: text.replace(/^\uFEFF/, ''),
-    digest: sha256Hex(hashed),
+    digest: digest ?? sha256Hex(hashed),
     historyStart: undefined,
   };
 }

@@ -9,32 +9,53 @@ import { parseText, type Parse } from './document.ts';
 const MAX_ENTRIES = 2000;
 
 /**
- * The parser with a memory on disk. The key is the hash of the very text (and of the parser), so an entry can never
- * be stale; whatever is wrong with the folder or an entry, the text is parsed as if there were none.
+ * The parser with a memory on disk. An entry holds the very text that was parsed, and serves for no other, so it can
+ * never be stale; whatever is wrong with the folder or an entry, the text is parsed as if there were none.
  *
  * @param folder ours alone: what stands in it decides what is run
  * @param parser tells this parser from those of other versions
  */
 export function cachedParse(folder: string, parser: string): Parse {
   return async (text) => {
-    const key = sha256Hex(`${parser}\n${text}`);
-    const file = path.join(folder, `${key}.json`);
+    const file = path.join(folder, `${shortHash(text)}.json`);
     const known = await read(folder, file).catch(() => undefined);
-    if (known) return known;
-    const parsed = await parseText(text);
+    if (known?.text === text && known.parser === parser) return known.parsed;
+    const found = await parseText(text);
     // Only what ends with its History heading: anything else was a guess about where that is.
-    if (parsed.historyEnd === text.trimEnd().length) await write(folder, file, parsed).catch(() => undefined);
+    if (found.historyEnd !== text.trimEnd().length) return found;
+    const parsed = { ...found, digest: sha256Hex(text.slice(0, found.historyOffset)) };
+    await write(folder, file, { parser, text, parsed }).catch(() => undefined);
     return parsed;
   };
 }
 
-async function read(folder: string, file: string): Promise<Parsed | undefined> {
+interface Entry {
+  readonly parser: string;
+  readonly text: string;
+  readonly parsed: Parsed;
+}
+
+/**
+ * Under what name an entry is found. Two texts with the same one take turns; SHA-256 would cost more than all else that
+ * is done with a text that was seen before.
+ */
+function shortHash(text: string): string {
+  let [high, low] = [0xdeadbeef, 0x41c6ce57];
+  for (let index = 0; index < text.length; index++) {
+    const unit = text.charCodeAt(index);
+    high = Math.imul(high ^ unit, 2654435761);
+    low = Math.imul(low ^ unit, 1597334677);
+  }
+  return `${(high >>> 0).toString(16)}-${(low >>> 0).toString(16)}-${text.length}`;
+}
+
+async function read(folder: string, file: string): Promise<Entry | undefined> {
   const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {
     const info = await handle.stat();
     if (!isOurs(info) || !isOurs(await lstat(folder))) return undefined;
-    const parsed = JSON.parse(readFileSync(handle.descriptor, 'utf8')) as Parsed;
-    return typeof parsed.runbook.name === 'string' ? parsed : undefined;
+    const entry = JSON.parse(readFileSync(handle.descriptor, 'utf8')) as Entry;
+    return typeof entry.parsed.runbook.name === 'string' ? entry : undefined;
   } finally {
     await handle.close();
   }
@@ -45,14 +66,14 @@ function isOurs({ uid, mode }: { readonly uid: number; readonly mode: number }):
   return (process.getuid === undefined || uid === process.getuid()) && (mode & 0o022) === 0;
 }
 
-async function write(folder: string, file: string, parsed: Parsed): Promise<void> {
+async function write(folder: string, file: string, entry: Entry): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const names = await readdir(folder);
   if (names.length > MAX_ENTRIES)
     await Promise.all(names.map((name) => rm(path.join(folder, name), { force: true })));
   const temporary = `${file}.${process.pid}`;
   try {
-    await writeFile(temporary, JSON.stringify(parsed), { mode: 0o600, flag: 'wx' });
+    await writeFile(temporary, JSON.stringify(entry), { mode: 0o600, flag: 'wx' });
     await rename(temporary, file);
   } catch (error) {
     await unlink(temporary).catch(() => undefined);

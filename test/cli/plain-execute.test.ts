@@ -6,7 +6,24 @@ import { buildProgram } from '../../src/cli/program.ts';
 
 const words = fc.constantFrom(
   ...['Deploy.md', 'constructor', '-e', '--env', 'A=b', 'NAME', '--json', '--quiet', '--yes', '-y'],
-  ...['--no-history', '--dry-run', '--timeout', '5s', '--', '-', '--env=A=b', '-eA=b', '--jsn', '--help', ''],
+  ...[
+    '--no-history',
+    '--dry-run',
+    '--timeout',
+    '5s',
+    '--env-file',
+    '--runbook',
+    '--digest',
+    '--sandbox',
+    'none',
+    '--',
+    '-',
+    '--env=A=b',
+    '-eA=b',
+    '--jsn',
+    '--help',
+    '',
+  ],
 );
 
 it('understands a plain command line as the library of all command lines does, or leaves it to that', () => {
@@ -30,12 +47,15 @@ it('understands what is typed most', () => {
   });
 });
 
-it.each([[[]], [['validate', 'Deploy.md']], [['execute']], [['execute', '--help']], [['execute', 'A', 'B']]])(
-  'leaves %j to the library',
-  (argv) => {
-    expect(plainExecute(argv)).toBeUndefined();
-  },
-);
+it.each([
+  [[]],
+  [['validate', 'Deploy.md']],
+  [['execute', '--sandbox', 'none']],
+  [['execute', '--help']],
+  [['execute', 'A', 'B']],
+])('leaves %j to the library', (argv) => {
+  expect(plainExecute(argv)).toBeUndefined();
+});
 
 /** What the library makes of a command line; undefined where it is wrong, or asks for help. */
 function parsedExecute(argv: readonly string[]): unknown {
