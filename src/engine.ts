@@ -162,6 +162,17 @@ export async function* execute(
   });
 }
 
+/** What keeps the scripts of a server apart, as far as SANDBOX asks for it, and why there is nothing stronger. */
+export async function sandboxInForce({
+  settings,
+  environment,
+  cacheFolder,
+}: Pick<Deps, 'environment' | 'cacheFolder'> & {
+  readonly settings: Pick<ExecutionSettings, 'SANDBOX'>;
+}): Promise<Pick<Sandbox, 'level' | 'reason'>> {
+  return chooseSandbox(settings.SANDBOX, cleanPath(environment['PATH']), cacheFolder);
+}
+
 /** What keeps scripts apart on this host, looked at afresh, and what is to be said about it. */
 export async function inspectSandbox({
   environment,

@@ -1,3 +1,4 @@
+import { write } from './look.ts';
 import { cacheFolder } from './surroundings.ts';
 
 interface ServeCommandOptions {
@@ -8,9 +9,15 @@ interface ServeCommandOptions {
 }
 
 /** `runbook serve`. @returns when it has been asked to end, and has */
-export async function serveCommand(options: ServeCommandOptions): Promise<number> {
-  const { serve } = await import('../http/server.ts');
-  const flags = { RUNBOOKS_DIR: options.runbooksDir, API_PORT: options.port, BIND_ADDRESS: options.host };
-  await serve({ flags, environment: process.env, cacheFolder: cacheFolder() });
+export async function serveCommand({ runbooksDir, port, host, dev }: ServeCommandOptions): Promise<number> {
+  const flags = { RUNBOOKS_DIR: runbooksDir, API_PORT: port, BIND_ADDRESS: host };
+  const options = { flags, environment: process.env, cacheFolder: cacheFolder() };
+  if (dev) {
+    const { serveForDevelopment } = await import('../http/dev.ts');
+    await serveForDevelopment(options, (text) => write(process.stdout, text));
+  } else {
+    const { serve } = await import('../http/server.ts');
+    await serve(options);
+  }
   return 0;
 }

@@ -9,8 +9,12 @@ import { logRequests } from './plugins/logging.ts';
 import { measureRequests } from './plugins/measuring.ts';
 import { rateLimits } from './plugins/rate-limit.ts';
 import { secure } from './plugins/security.ts';
+import { configRoutes } from './routes/config.ts';
+import { devLoginRoutes } from './routes/dev-login.ts';
+import { docsRoutes } from './routes/docs.ts';
 import { executeRoutes } from './routes/execute.ts';
 import { healthRoutes } from './routes/health.ts';
+import { metricsRoutes } from './routes/metrics.ts';
 import { modeRoutes } from './routes/modes.ts';
 import { runbookRoutes } from './routes/runbooks.ts';
 import { runRoutes } from './routes/runs.ts';
@@ -48,7 +52,12 @@ export async function buildApp(context: ServerContext): Promise<App> {
   bodies(app);
   authenticate(app, context, await rateLimits(app, context));
 
+  // First of all, for it describes those that come after it.
+  docsRoutes(app, context);
   healthRoutes(app, context);
+  metricsRoutes(app, context);
+  configRoutes(app, context);
+  devLoginRoutes(app, context);
   runbookRoutes(app, context);
   executeRoutes(app, context);
   runRoutes(app, context);

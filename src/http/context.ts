@@ -3,7 +3,9 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Principal } from '../auth/principal.ts';
 import { authSettingNames } from '../auth/settings.ts';
+import type { sandboxInForce } from '../engine.ts';
 import { executionSettingNames } from '../settings/execution.ts';
+import type { ListedSetting } from '../settings/read.ts';
 import { servingSettingNames } from '../settings/server.ts';
 import type { Settings } from '../settings/table.ts';
 import type { Library } from '../store/library.ts';
@@ -29,6 +31,10 @@ export interface ServerContext {
   readonly streamTokens: StreamTokens;
   readonly metrics: Metrics;
   readonly log: Log;
+  /** The settings as people see them; no secret is in it. */
+  readonly configItems: readonly ListedSetting[];
+  /** What keeps scripts apart here; looked at once. */
+  readonly sandbox: () => Promise<Awaited<ReturnType<typeof sandboxInForce>>>;
   readonly now: () => Date;
   /** The port that the server listens on; API_PORT until it does. */
   readonly port: () => number;

@@ -31,6 +31,7 @@ export const policy = {
   'GET /metrics': { permission: 'public', rate: 'none' },
   'GET /docs/openapi.yaml': { permission: 'public', rate: 'general' },
   'GET /docs/explorer.html': { permission: 'public', rate: 'general' },
+  'GET /docs/:file': { permission: 'public', rate: 'general' },
   'POST /dev-login': { permission: 'public', rate: 'execute' },
   'GET /api/config': { permission: 'configuration', rate: 'general' },
   'GET /api/runbooks': { permission: 'authenticated', rate: 'general' },

@@ -1,12 +1,14 @@
 import { once } from 'node:events';
+import { sandboxInForce } from '../engine.ts';
 import { RunbookError, systemCode } from '../errors.ts';
-import { readSettings, type SettingSources } from '../settings/read.ts';
+import { listSettings, readSettings, type SettingSources } from '../settings/read.ts';
 import { openLibrary } from '../store/library.ts';
 import { buildApp } from './app.ts';
 import { serverSettingNames, type App, type ServerContext, type ServerSettings } from './context.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './plugins/metrics.ts';
 import { openRuns, openStreamTokens } from './runs/open.ts';
+import { checkLogin, checkState, tellSandbox } from './start.ts';
 
 /** A hash of all that parsing depends on; the build sets it. */
 declare const PARSER: string;
@@ -21,19 +23,26 @@ export interface ServeOptions {
 /**
  * Serves until SIGTERM or SIGINT; then no run is started any more, those that go on may end, and connections close.
  *
+ * @param onListening told the address when requests are answered
  * @throws RunbookError where it cannot be started
  */
-export async function serve(options: ServeOptions): Promise<void> {
+export async function serve(
+  options: ServeOptions,
+  onListening: (address: string, settings: ServerSettings) => Promise<void> = async () => undefined,
+): Promise<void> {
   // Preferences are a person's, at the command line; a server has none.
   const settings = readSettings(serverSettingNames, { env: options.environment, flags: options.flags });
   let listening: App | undefined;
   const port = (): number => portOf(listening) ?? settings.API_PORT;
   const told = Promise.withResolvers<string>();
   const context = await createContext(options, settings, port, () => told.resolve('Asked to stop'));
+  checkLogin(context);
   const app = await buildApp(context);
   const asked = Promise.race([told.promise, stopSignal()]);
-  await listen(app, settings);
+  const address = await listen(app, settings);
   listening = app;
+  await onListening(address, settings);
+  await tellSandbox(context);
   const reason = await asked;
   context.log.info(`${reason}: no new runs; waiting for those that go on`);
   await context.runs.drain(context.settings.SHUTDOWN_GRACE_SECONDS);
@@ -43,13 +52,15 @@ export async function serve(options: ServeOptions): Promise<void> {
   context.log.info('Stopped');
 }
 
-/** What every part of the server shares. */
+/** What every part of the server shares. @throws RunbookError where the library or the state cannot be used */
 export async function createContext(
-  { environment, cacheFolder }: ServeOptions,
+  { environment, flags, cacheFolder }: ServeOptions,
   settings: ServerSettings,
   port: () => number,
   stop: () => void = () => undefined,
 ): Promise<ServerContext> {
+  const library = await openLibrary(settings.RUNBOOKS_DIR, settings.STATE_DIR);
+  await checkState(settings.STATE_DIR);
   const surroundings = {
     settings,
     environment,
@@ -58,11 +69,14 @@ export async function createContext(
     log: createLog(settings),
     now: () => new Date(),
   };
+  let sandbox: ReturnType<ServerContext['sandbox']> | undefined;
   return {
     ...surroundings,
-    library: await openLibrary(settings.RUNBOOKS_DIR, settings.STATE_DIR),
+    configItems: listSettings(serverSettingNames, { env: environment, flags }),
+    library,
     runs: await openRuns({ ...surroundings, parser: PARSER }),
     streamTokens: openStreamTokens(surroundings),
+    sandbox: () => (sandbox ??= sandboxInForce(surroundings)),
     port,
     stop,
   };

@@ -67,9 +67,9 @@ export function createListing(
     // Whoever asks in this turn of the event loop is answered with the same look.
     await setImmediate();
     next = undefined;
-    const look = lookAgain();
-    running = look.catch(() => undefined);
-    return look;
+    const listing = lookAgain();
+    running = listing.catch(() => undefined);
+    return listing;
   }
 
   async function lookAgain(): Promise<Listing> {
