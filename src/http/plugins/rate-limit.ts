@@ -26,14 +26,13 @@ export async function rateLimits(app: App, context: ServerContext): Promise<Rate
   metrics.rateLimitBackendUp.set(1);
   if (!settings.RATE_LIMIT_ENABLED) return unlimited;
   const limiters = await createLimiters(app, context, log);
-  const announceOnce = onceAMinute();
+  // Once for each caller in its minute: a flood of requests must be none of lines.
+  const said = untilLater();
+  // Kept here, so that to ask costs no way to Redis.
+  const floods = untilLater();
 
-  async function use(
-    counted: CountedClass,
-    request: FastifyRequest,
-    options?: { readonly increment: false },
-  ): Promise<Verdict> {
-    const verdict = await limiters(counted, request, options);
+  async function use(counted: CountedClass, request: FastifyRequest): Promise<Verdict> {
+    const verdict = await limiters(counted, request);
     // No one is on a list of those who are always let in.
     if (verdict.isAllowed) throw new Error('a request was not counted');
     return verdict;
@@ -43,15 +42,16 @@ export async function rateLimits(app: App, context: ServerContext): Promise<Rate
     counted: CountedClass,
     request: FastifyRequest,
     reply: FastifyReply,
-    verdict: Verdict,
+    { key, max, ttl }: Pick<Verdict, 'key' | 'max' | 'ttl'>,
   ): never {
     metrics.rateLimitHits.inc({ class: counted });
-    if (announceOnce(`${counted} ${verdict.key}`)) {
+    if (said.millisecondsLeft(`${counted} ${key}`) === 0) {
+      said.remember(`${counted} ${key}`, ttl);
       const { principal, ip: address, correlationId: correlation_id } = request;
       const who = { principal: principal ? oneLine(principal.subject) : 'none', address, correlation_id };
-      log.warn(who, `Rate limit exceeded: ${counted}, ${verdict.max} per minute`);
+      log.warn(who, `Rate limit exceeded: ${counted}, ${max} per minute`);
     }
-    const seconds = Math.max(1, verdict.ttlInSeconds);
+    const seconds = Math.max(1, Math.ceil(ttl / 1000));
     reply.header('retry-after', seconds);
     throw new RunbookError('rate_limited', `Rate limit exceeded; try again in ${seconds} seconds`);
   }
@@ -67,11 +67,13 @@ export async function rateLimits(app: App, context: ServerContext): Promise<Rate
       if (verdict.isExceeded) refuse(counted, request, reply, verdict);
     },
     async countFailure(request) {
-      await use('auth_failure', request);
+      const { key, remaining, ttl } = await use('auth_failure', request);
+      if (remaining === 0) floods.remember(key, ttl);
     },
     async refuseFlood(request, reply) {
-      const verdict = await use('auth_failure', request, { increment: false });
-      if (verdict.remaining === 0) refuse('auth_failure', request, reply, verdict);
+      const key = addressOf(request);
+      const ttl = floods.millisecondsLeft(key);
+      if (ttl > 0) refuse('auth_failure', request, reply, { key, max: settings.RATE_LIMIT_PER_MINUTE, ttl });
     },
   };
 }
@@ -181,17 +183,17 @@ function addressOf({ ip }: FastifyRequest): string {
   return `address:${normalizeIP(ip)}`;
 }
 
-/** Whether something has not been said in the last minute: a flood of requests must be none of lines. */
-function onceAMinute(): (what: string) => boolean {
-  const said = new Map<string, number>();
-  return (what) => {
-    const now = Date.now();
-    if ((said.get(what) ?? 0) > now) return false;
-    said.delete(what);
-    const [oldest] = said.keys();
-    if (said.size >= mostRemembered && oldest !== undefined) said.delete(oldest);
-    said.set(what, now + 60_000);
-    return true;
+/** What is to be remembered for some time; of very many the oldest are forgotten first. */
+function untilLater() {
+  const ends = new Map<string, number>();
+  return {
+    millisecondsLeft: (key: string): number => Math.max(0, (ends.get(key) ?? 0) - Date.now()),
+    remember(key: string, milliseconds: number): void {
+      ends.delete(key);
+      const [oldest] = ends.keys();
+      if (ends.size >= mostRemembered && oldest !== undefined) ends.delete(oldest);
+      ends.set(key, Date.now() + milliseconds);
+    },
   };
 }
 
