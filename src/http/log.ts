@@ -18,7 +18,7 @@ export function createLog(
       serializers: { req: () => undefined, res: () => undefined },
     },
     // Not pino's own stream: one that cannot write any more would keep the process from ending.
-    { write: LOG_FORMAT === 'json' ? print : (line: string) => print(asText(line)) },
+    { write: (line: string) => print(LOG_FORMAT === 'json' ? asJson(line) : asText(line)) },
   );
 }
 
@@ -33,12 +33,21 @@ function nameOf(level: number): string {
 
 /** `YYYY-MM-DD HH:MM:SS - LEVEL - logger - message`, in UTC; what else the line holds stands behind the message. */
 function asText(line: string): string {
-  const { time, level, logger, message = '', ...more } = JSON.parse(line) as Record<string, unknown>;
-  const fields = Object.entries(more).map(([name, value]) => ` ${name}=${shown(value)}`);
+  const { time, level, logger, message, ...more } = JSON.parse(line) as Record<string, unknown>;
   const at = String(time).slice(0, 19).replace('T', ' ');
-  // A message that is an object of ours is a line of its own, and longer than any text from outside may be.
-  const text = String(message).startsWith('{') ? String(message) : oneLine(String(message), 2000);
-  return `${at} - ${String(level)} - ${String(logger)} - ${text}${fields.join('')}\n`;
+  return `${at} - ${String(level)} - ${String(logger)} - ${textOf(message, more)}\n`;
+}
+
+/** An object that is logged without a message is one, and stays one. */
+function textOf(message: unknown, fields: Readonly<Record<string, unknown>>): string {
+  if (message === undefined) return JSON.stringify(fields);
+  const named = Object.entries(fields).map(([name, value]) => ` ${name}=${shown(value)}`);
+  return oneLine(String(message), 2000) + named.join('');
+}
+
+/** A binding of a child stands twice in what pino writes; the last one counts. */
+function asJson(line: string): string {
+  return `${JSON.stringify(JSON.parse(line))}\n`;
 }
 
 function shown(value: unknown): string {

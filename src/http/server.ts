@@ -18,6 +18,8 @@ export interface ServeOptions {
   readonly flags: SettingSources['flags'] & {};
   readonly environment: NodeJS.ProcessEnv;
   readonly cacheFolder: string;
+  /** Takes the lines of the log; stdout, where it is left out. */
+  readonly print?: (line: string) => void;
 }
 
 /**
@@ -54,7 +56,7 @@ export async function serve(
 
 /** What every part of the server shares. @throws RunbookError where the library or the state cannot be used */
 export async function createContext(
-  { environment, flags, cacheFolder }: ServeOptions,
+  { environment, flags, cacheFolder, print }: ServeOptions,
   settings: ServerSettings,
   port: () => number,
   stop: () => void = () => undefined,
@@ -66,13 +68,13 @@ export async function createContext(
     environment,
     cacheFolder,
     metrics: createMetrics(settings.METRICS_PREFIX),
-    log: createLog(settings),
+    log: createLog(settings, print),
+    configItems: listSettings(serverSettingNames, { env: environment, flags }),
     now: () => new Date(),
   };
   let sandbox: ReturnType<ServerContext['sandbox']> | undefined;
   return {
     ...surroundings,
-    configItems: listSettings(serverSettingNames, { env: environment, flags }),
     library,
     runs: await openRuns({ ...surroundings, parser: PARSER }),
     streamTokens: openStreamTokens(surroundings),

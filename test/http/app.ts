@@ -4,7 +4,6 @@ import path from 'node:path';
 import type { HTTPMethods } from 'fastify';
 import { buildApp } from '../../src/http/app.ts';
 import { type App, serverSettingNames, type ServerContext } from '../../src/http/context.ts';
-import { createLog } from '../../src/http/log.ts';
 import { policy } from '../../src/http/policy.ts';
 import { createContext } from '../../src/http/server.ts';
 import { readSettings } from '../../src/settings/read.ts';
@@ -47,11 +46,9 @@ export async function startApp(
   };
   const settings = readSettings(serverSettingNames, { env: environment });
   const lines: string[] = [];
-  const options = { flags: {}, environment, cacheFolder: path.join(folder, 'cache') };
-  const context = change({
-    ...(await createContext(options, settings, () => settings.API_PORT)),
-    log: createLog(settings, (line) => void lines.push(line.trimEnd())),
-  });
+  const print = (line: string) => void lines.push(line.trimEnd());
+  const options = { flags: {}, environment, cacheFolder: path.join(folder, 'cache'), print };
+  const context = change(await createContext(options, settings, () => settings.API_PORT));
   const app = await buildApp(context);
   standIn(app);
   if (isReady) await app.ready();

@@ -1,6 +1,5 @@
 import type { ServerContext } from '../context.ts';
 import { executionSettingNames } from '../../settings/execution.ts';
-import { listSettings } from '../../settings/read.ts';
 import { secretVariables } from '../../settings/table.ts';
 import { oneLine } from '../../one-line.ts';
 import type { RunRecord } from '../../store/runs.ts';
@@ -11,7 +10,7 @@ import { createStreamTokens, type StreamTokens } from './stream-tokens.ts';
 
 type Surroundings = Pick<
   ServerContext,
-  'settings' | 'environment' | 'cacheFolder' | 'metrics' | 'log' | 'now'
+  'settings' | 'environment' | 'cacheFolder' | 'metrics' | 'log' | 'configItems' | 'now'
 > & {
   /** Tells this program's parser from those of other versions. */
   readonly parser: string;
@@ -19,8 +18,10 @@ type Surroundings = Pick<
 
 /** The runs of a server, with its log and its metrics. */
 export async function openRuns(surroundings: Surroundings): Promise<RunManager> {
-  const { settings, environment, cacheFolder, parser, metrics, log, now } = surroundings;
-  const listed = listSettings(executionSettingNames, { env: environment });
+  const { settings, environment, cacheFolder, parser, metrics, log, configItems, now } = surroundings;
+  const history = log.child({ logger: 'runbook.history' });
+  const names = new Set<string>(executionSettingNames);
+  const listed = configItems.filter(({ name }) => names.has(name));
   const runs = await createRunManager({
     settings,
     environment,
@@ -44,7 +45,7 @@ export async function openRuns(surroundings: Surroundings): Promise<RunManager> 
       if (record.durationMs !== undefined)
         metrics.executionSeconds.observe({ runbook: run.file }, record.durationMs / 1000);
       warnOfEnd(run, record);
-      log.info(runLine(run, record, output, listed, now()));
+      history.info(runLine(run, record, output, listed, now()));
     },
     onFault: (error) => log.error({ err: error }, 'A run met a fault of the server'),
   });

@@ -6,7 +6,7 @@ import { endOf } from './done.ts';
 import { stackBelow, type LiveRun } from './live-run.ts';
 
 /**
- * A finished run as one line of JSON for the log, in the form that Stage0's log has.
+ * A finished run as an object for the log, in the form that Stage0's log has.
  *
  * @param settings those that bear on executing; no secret is among them
  *
@@ -18,9 +18,9 @@ export function runLine(
   output: Readonly<Record<StreamName, Uint8Array>>,
   settings: readonly ListedSetting[],
   now: Date,
-): string {
+): Readonly<Record<string, unknown>> {
   const { outcome, errors, messages } = endOf(record);
-  return JSON.stringify({
+  return {
     start_timestamp: record.startedAt,
     finish_timestamp: record.finishedAt ?? now.toISOString(),
     return_code: record.state === 'denied' ? 403 : outcome.returnCode,
@@ -42,5 +42,5 @@ export function runLine(
     runbook: run.file,
     digest: record.digest,
     outcome: record.state,
-  });
+  };
 }
