@@ -324,7 +324,7 @@ describe('the last lines', () => {
     const { stderr } = await runbook(folder, ['execute', file]);
     const [{ runId } = { runId: '' }] = await historyOf(folder, file);
     expect(stderr.split('\n').slice(-4)).toEqual([
-      expect.stringMatching(new RegExp(`^✗ Told me failed: exit code 4, \\d+ ms, run ${runId}$`)),
+      expect.stringMatching(new RegExp(`^✗ Told me failed: exit code 4, [\\d.]+ m?s, run ${runId}$`)),
       '  last error: the cause',
       `  whole log: runbook runs logs ${runId}`,
       '',

@@ -71,6 +71,8 @@ async function openTerminal(folder: Folder, env: Record<string, string> = {}): P
     },
     clear: async () => {
       await type('clear');
+      // An empty screen may be the one before, too.
+      await shows(/clear$/);
       await press('Enter');
       await shows(/^ready>$/);
     },
