@@ -69,7 +69,9 @@ async function attempt(name: string, inspect: () => Promise<Check[]>): Promise<C
 
 async function inspectProgram(): Promise<Check> {
   const memory = `${gigabytes(os.totalmem())} of memory`;
-  const found = `runbook ${VERSION} on Node ${process.versions.node}, ${process.platform} ${process.arch}, ${os.availableParallelism()} cores, ${memory}`;
+  const { bun, node } = process.versions;
+  const runtime = bun === undefined ? `Node ${node}` : `Bun ${bun}`;
+  const found = `runbook ${VERSION} on ${runtime}, ${process.platform} ${process.arch}, ${os.availableParallelism()} cores, ${memory}`;
   return { name: 'program', status: 'ok', found };
 }
 

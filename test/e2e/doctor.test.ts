@@ -42,7 +42,7 @@ it('says what there is, where all is well', async () => {
   const answer = await doctor(folder);
   expect(answer.exitCode).toBe(0);
   expect(answer.checks.filter(({ status }) => status === 'failure')).toEqual([]);
-  expect(answer.of('program')[0]?.found).toMatch(/^runbook \d+\.\d+\.\d+ on Node \d+\./);
+  expect(answer.of('program')[0]?.found).toMatch(/^runbook \d+\.\d+\.\d+ on (?:Node|Bun) \d+\./);
   expect(answer.of('interpreters')[0]?.found).toContain('/sh');
   expect(answer.of('records')).toMatchObject([
     { status: 'ok', found: expect.stringMatching(/^.*\/runbook can be written to; .* free$/) as string },
