@@ -72,6 +72,8 @@ export interface ServerPart extends RecordingServer {
    * run that was cancelled meanwhile is let go, too.
    */
   readonly takeTurn: () => Promise<void> | undefined;
+  /** Asked before what keeps the event loop for milliseconds, so that many runs at once do not keep it for seconds. */
+  readonly breathe: () => Promise<void>;
   /** How the script calls other runbooks. */
   readonly call: CallAccess;
   /** SANDBOX_ALLOW_READ: what documents may declare as `read:`. */
@@ -208,6 +210,7 @@ async function* stages(run: Run, request: ExecuteRequest, deps: Deps): AsyncGene
     const correlationId = request.correlationId ?? runId;
     yield { type: 'admitted', runId, correlationId, digest: document.digest, isQueued: turn !== undefined };
     await turn;
+    await request.server.breathe();
     stopIfCancelled(request);
   }
 
@@ -270,6 +273,7 @@ function runInput(
     digest: document.digest,
     recursionStack: request.recursionStack,
     values,
+    breathe: request.server?.breathe,
     call: request.server?.call,
     sandbox,
     ownSecrets: deps.ownSecrets,

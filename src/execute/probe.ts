@@ -37,12 +37,24 @@ export async function probeBubblewrap(searchPath: string, cacheFolder: string): 
   const key = keyOf(bubblewrap);
   const known = await readCached(file, key);
   if (known) return { works: true, program, form: known, forget };
-  const found = await findForm(program);
+  const found = await findFormOnce(program, key);
   if ('reason' in found) return { works: false, reason: found.reason };
   // Best effort: without the cache the probe runs again, some 10 ms each time.
   await writeCached(file, key, found).catch(() => undefined);
   return { works: true, program, form: found, forget };
 }
+
+/** Runs that begin at the same time share one answer. */
+async function findFormOnce(
+  program: readonly [string, ...string[]],
+  key: string,
+): ReturnType<typeof findForm> {
+  const looking = lookingFor.get(key) ?? findForm(program).finally(() => lookingFor.delete(key));
+  lookingFor.set(key, looking);
+  return looking;
+}
+
+const lookingFor = new Map<string, ReturnType<typeof findForm>>();
 
 function findProgram(name: string, searchPath: string): string | undefined {
   return searchPath

@@ -24,6 +24,8 @@ export interface RunInput {
   readonly digest: string;
   readonly recursionStack: readonly string[];
   readonly values: ReadonlyMap<string, GivenValue>;
+  /** Lets others go first, where a server has more to do than this run. */
+  readonly breathe: (() => Promise<void>) | undefined;
   /** How the script calls other runbooks; undefined where nobody serves them. */
   readonly call: CallAccess | undefined;
   readonly sandbox: Sandbox;
@@ -95,7 +97,9 @@ async function* runInWorkspace(input: RunInput): Running {
       input.call && [input.call.token],
     );
     yield* short;
+    await input.breathe?.();
     const process = yield* redacted(reachScript(input, workspace), secrets);
+    await input.breathe?.();
     if (process.wasHeldOpen) yield HELD_OPEN;
     if (process.ending === 'out_of_memory') yield outOfMemory(runbook.execution.memoryBytes ?? 0);
     if (process.ending === 'too_many_processes') yield TOO_MANY_PROCESSES;

@@ -6,6 +6,7 @@ import type { RunEvent, StreamName } from '../../execute/events.ts';
 import type { ValueSource } from '../../execute/values.ts';
 import { newRunId } from '../../run-id.ts';
 import { runFolder, settleLost, takeCancelRequests, type RunRecord } from '../../store/runs.ts';
+import { createBreath } from './breath.ts';
 import { createDenials } from './denials.ts';
 import type { FeedSource } from './feed.ts';
 import { belongsTo, endRun, outermost, stackBelow, type LiveRun } from './live-run.ts';
@@ -117,6 +118,7 @@ export async function createRunManager(deps: RunManagerDeps): Promise<RunManager
   const strangers = new Set<Reader>();
   const tokens = createRunTokens();
   const turns = createTurns(settings.MAX_CONCURRENT_RUNS, tellCounts);
+  const breathe = createBreath();
   const isDeniedAlready = createDenials(deps.now);
   let drained: 'no' | 'grace' | 'cancelling' = 'no';
   let ticks = 0;
@@ -193,6 +195,7 @@ export async function createRunManager(deps: RunManagerDeps): Promise<RunManager
     begun: PromiseWithResolvers<void>,
   ): Promise<void> {
     try {
+      await breathe();
       const engineRequest = await requestOf(run, request);
       const events = execute(request.document, engineRequest, { ...deps, newRunId: () => run.id });
       for await (const event of events) {
@@ -227,6 +230,7 @@ export async function createRunManager(deps: RunManagerDeps): Promise<RunManager
       kill: run.kill.signal,
       server: {
         takeTurn: () => run.place?.takeTurn(),
+        breathe,
         call: { url, token: await tokens.issue(run.id, principal) },
         allowedReads: settings.SANDBOX_ALLOW_READ,
         isDeniedAlready,
