@@ -18,6 +18,8 @@ export interface LogFollower {
 
 /** The most that one read takes where little has come; a line that is longer is read again with room for it. */
 const READ_BYTES = 16 * 1024;
+/** Room that is not in use; there is never more than as many read at the same time. */
+const spare: Buffer[] = [];
 /** A frame has 64 KiB of output, and takes at most twice that as JSON. */
 const LONGEST_LINE_BYTES = 192 * 1024;
 
@@ -32,17 +34,26 @@ export function followLog(folder: string, from: number): LogFollower {
   async function next(): Promise<readonly PlacedFrame[]> {
     handle ??= await openIfThere(path.join(folder, LOG));
     if (!handle) return [];
-    for (const room of [READ_BYTES, LONGEST_LINE_BYTES]) {
-      const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(room), 0, room, position);
-      const bytes = buffer.subarray(0, bytesRead);
-      const whole = bytes.lastIndexOf(0x0a) + 1;
-      if (whole > 0) return take(bytes.subarray(0, whole));
-      // The line is still being written.
-      if (bytesRead < room) return [];
+    const room = spare.pop() ?? Buffer.allocUnsafe(READ_BYTES);
+    try {
+      return (
+        (await readLines(handle, room)) ??
+        (await readLines(handle, Buffer.allocUnsafe(LONGEST_LINE_BYTES))) ??
+        []
+      );
+    } finally {
+      spare.push(room);
     }
-    // No frame is as long as that; what follows it is found at the next line.
-    position += LONGEST_LINE_BYTES;
-    return next();
+  }
+
+  /** @returns undefined where the first line is longer than the room for it */
+  async function readLines(file: FileHandle, room: Buffer): Promise<PlacedFrame[] | undefined> {
+    const { bytesRead } = await file.read(room, 0, room.length, position);
+    const bytes = room.subarray(0, bytesRead);
+    const whole = bytes.lastIndexOf(0x0a) + 1;
+    if (whole > 0) return take(bytes.subarray(0, whole));
+    // Else the line is still being written.
+    return bytesRead < room.length ? [] : undefined;
   }
 
   function take(lines: Buffer): PlacedFrame[] {
