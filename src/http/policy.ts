@@ -54,20 +54,12 @@ export const policy = {
 /**
  * The row of a route, as it was registered.
  *
- * @param url Its pattern; how it names its parameters does not matter.
  * @returns Undefined where it has none: then nobody may use it, and the server does not start.
  */
 export function rowOf(method: string, url: string): Row | undefined {
-  if (method === 'OPTIONS') return everybody;
-  return rows.get(keyOf(`${method === 'HEAD' ? 'GET' : method} ${url}`));
+  return method === 'OPTIONS' ? everybody : rows.get(`${method === 'HEAD' ? 'GET' : method} ${url}`);
 }
 
 const everybody: Row = { permission: 'public', rate: 'general' };
 
-const rows: ReadonlyMap<string, Row> = new Map(
-  Object.entries(policy).map(([route, row]) => [keyOf(route), row]),
-);
-
-function keyOf(route: string): string {
-  return route.replaceAll(/:\w+/g, ':');
-}
+const rows: ReadonlyMap<string, Row> = new Map(Object.entries(policy));

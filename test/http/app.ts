@@ -1,10 +1,8 @@
 import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import type { HTTPMethods } from 'fastify';
 import { buildApp } from '../../src/http/app.ts';
 import { type App, serverSettingNames, type ServerContext } from '../../src/http/context.ts';
-import { policy } from '../../src/http/policy.ts';
 import { createContext } from '../../src/http/server.ts';
 import { readSettings } from '../../src/settings/read.ts';
 import { secret } from '../auth/material.ts';
@@ -50,7 +48,6 @@ export async function startApp(
   const options = { flags: {}, environment, cacheFolder: path.join(folder, 'cache'), print };
   const context = change(await createContext(options, settings, () => settings.API_PORT));
   const app = await buildApp(context);
-  standIn(app);
   if (isReady) await app.ready();
   return {
     app,
@@ -69,22 +66,5 @@ export async function startApp(
     },
   };
 }
-
-/** Stands in for the routes that are still to be built. */
-function standIn(app: App): void {
-  for (const route of toBeBuilt) {
-    const [method, url] = route.split(' ') as [HTTPMethods, string];
-    if (!app.hasRoute({ method, url })) app.route({ method, url, handler: async () => ({}) });
-  }
-}
-
-const toBeBuilt: readonly (keyof typeof policy)[] = [
-  'GET /readyz',
-  'GET /metrics',
-  'GET /docs/openapi.yaml',
-  'GET /docs/explorer.html',
-  'POST /dev-login',
-  'GET /api/config',
-];
 
 const samples = path.join(import.meta.dirname, '..', '..', 'samples', 'runbooks');
