@@ -19,7 +19,10 @@ export interface Server {
   readonly token: (subject: string, ...roles: string[]) => Promise<string>;
   readonly call: (path: string, options?: CallOptions) => Promise<Answer>;
   /** Executes a runbook to its end. */
-  readonly execute: (file: string, options?: CallOptions) => Promise<Answer & { readonly events: Received[] }>;
+  readonly execute: (
+    file: string,
+    options?: CallOptions,
+  ) => Promise<Answer & { readonly events: Received[] }>;
   /** Opens a stream, without reading it to its end. */
   readonly open: (path: string, options?: CallOptions) => Promise<Stream>;
   readonly record: (id: string) => Promise<RunRecord>;
@@ -37,7 +40,7 @@ export interface Answer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly text: string;
-  readonly json: <T = Record<string, unknown>>() => T;
+  readonly json: () => Record<string, unknown>;
 }
 
 export interface Stream {
@@ -50,7 +53,10 @@ export interface Stream {
 }
 
 /** Starts a server of a folder's documents; it is killed when the test is over. */
-export async function startServer(folder: Folder, env: Readonly<Record<string, string>> = {}): Promise<Server> {
+export async function startServer(
+  folder: Folder,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Server> {
   const settings = {
     JWT_SECRET: SECRET,
     RUNBOOKS_DIR: folder.path,
@@ -103,7 +109,7 @@ export async function startServer(folder: Folder, env: Readonly<Record<string, s
       status: response.statusCode ?? 0,
       headers: response.headers,
       text,
-      json: <T>() => JSON.parse(text) as T,
+      json: () => JSON.parse(text) as Record<string, unknown>,
     };
   }
 
