@@ -109,6 +109,14 @@ describe('a request', () => {
     ]);
   });
 
+  it('that is refused for a long reason has no long header, and counts', async () => {
+    const server = await start({ ADMIN_ROLES: Array.from({ length: 200 }, (_, at) => `role-${at}`).join() });
+    const answer = await get(server, `Bearer ${await tokenWith({})}`, '/api/config');
+    expect(answer.statusCode).toBe(403);
+    expect(String(answer.headers['www-authenticate']).length).toBeLessThan(300);
+    expect(await server.metric('runbook_auth_failures_total', { code: 'insufficient_role' })).toBe(1);
+  });
+
   it('for a path that is not there needs no token to be told so', async () => {
     const server = await start();
     expect((await get(server, undefined, '/api/nothing')).statusCode).toBe(404);

@@ -207,7 +207,7 @@ describe('several servers with one Redis', () => {
     }
     const { Redis } = await import('ioredis');
     const client = new Redis(redis.url);
-    const keys = (await client.keys('*')).toSorted();
+    const keys = (await client.keys('*:rate:*')).toSorted();
     client.disconnect();
     expect(keys).toHaveLength(2);
     expect(keys[0]).toMatch(/^other:rate:general:principal:[\w-]{43}$/);
@@ -262,6 +262,32 @@ describe('several servers with one Redis', () => {
     // What it had been sent before it froze it may still have counted.
     expect((await call(server, { token })).headers['x-ratelimit-remaining']).toMatch(/^[01]$/);
     expect(warnings(server)).toHaveLength(2);
+  });
+
+  it('count for themselves while Redis refuses to, however often it is asked, and say so once', async () => {
+    const { Redis } = await import('ioredis');
+    const administrator = new Redis(redis.url);
+    await administrator.acl('SETUSER', 'default', '-incr');
+    const server = await startWithRedis();
+    const token = await tokenWith({});
+    for (const expected of ['2', '1', '0']) {
+      expect((await call(server, { token })).headers['x-ratelimit-remaining']).toBe(expected);
+    }
+    await administrator.acl('SETUSER', 'default', '+incr');
+    await vi.waitFor(async () => expect(await backendUp(server)).toBe(1), 10_000);
+    expect((await call(server, { token })).headers['x-ratelimit-remaining']).toBe('2');
+    await administrator.acl('SETUSER', 'default', '-incr');
+    for (const expected of ['0', '0', '0']) {
+      const { statusCode, headers } = await call(server, { token });
+      expect(statusCode).toBe(isLimited);
+      expect(headers['x-ratelimit-remaining']).toBe(expected);
+    }
+    expect(warnings(server).map((line) => /Redis is (?:out of reach|back)/.exec(line)?.[0])).toEqual([
+      'Redis is out of reach',
+      'Redis is back',
+      'Redis is out of reach',
+    ]);
+    administrator.disconnect();
   });
 
   it('start without Redis, too', async () => {

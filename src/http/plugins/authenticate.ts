@@ -125,8 +125,8 @@ function challengeOf({ code, message }: RunbookError): string | undefined {
     ['invalid_token', 'invalid_token'],
     ['insufficient_role', 'insufficient_scope'],
   ]).get(code);
-  // Only these characters may stand in a description.
-  const description = message.replaceAll(/[^\x20\x21\x23-\x5B\x5D-\x7E]/g, '?');
+  // Only these characters may stand in a description, and proxies refuse headers that are long.
+  const description = message.slice(0, 200).replaceAll(/[^\x20\x21\x23-\x5B\x5D-\x7E]/g, '?');
   return error && `Bearer realm="runbook", error="${error}", error_description="${description}"`;
 }
 
@@ -134,9 +134,10 @@ function challengeOf({ code, message }: RunbookError): string | undefined {
 function reportFailure(request: FastifyRequest, error: RunbookError, log: Log, metrics: Metrics): void {
   const { principal, method, routeOptions, params } = request;
   const { filename } = Object(params) as { readonly filename?: string };
-  if (error.code !== 'insufficient_role') metrics.authFailures.inc({ code: error.code });
   // Who is kept from a runbook has found it, so that its name is one of the library's.
-  else metrics.rbacDenied.inc({ runbook: filename ?? '' });
+  if (error.code === 'insufficient_role' && filename !== undefined)
+    metrics.rbacDenied.inc({ runbook: filename });
+  else metrics.authFailures.inc({ code: error.code });
   const what = `${method} ${routeOptions.url}${filename === undefined ? '' : ` (${oneLine(filename)})`}`;
   const who = {
     principal: principal ? oneLine(principal.subject) : 'none',

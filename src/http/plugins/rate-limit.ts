@@ -124,7 +124,12 @@ async function createLimiters(app: App, context: ServerContext, log: Log): Promi
     metrics.rateLimitBackendUp.set(0);
   };
   const { openRedis } = await import('./redis.ts');
-  const { client, reconnect, close } = await openRedis(settings.REDIS_URL, { onUp, onDown });
+  const { client, reconnect, close } = await openRedis({
+    url: settings.REDIS_URL,
+    prefix: settings.REDIS_PREFIX,
+    onUp,
+    onDown,
+  });
   app.addHook('onClose', async () => close());
   const shared = await limitersIn(app, context, { redis: client });
   return async (counted, ...rest) => {
@@ -132,8 +137,11 @@ async function createLimiters(app: App, context: ServerContext, log: Log): Promi
       try {
         return await shared[counted](...rest);
       } catch (error) {
-        onDown(error);
-        reconnect();
+        // Of all that were under way, the first one to fail tells.
+        if (isUp) {
+          onDown(error);
+          reconnect();
+        }
       }
     }
     return await own[counted](...rest);
