@@ -112,6 +112,8 @@ function internal(): Answer {
 }
 
 const fastifyErrors = new Map<string, Answer>([
+  // No name is as long as that.
+  ['FST_ERR_MAX_PARAM_LENGTH', failure(404, 'Not found', 'not_found')],
   ['FST_ERR_CTP_BODY_TOO_LARGE', failure(413, 'The body is too large (MAX_REQUEST_BYTES)', 'too_large')],
   [
     'FST_ERR_CTP_INVALID_MEDIA_TYPE',
