@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createRunTokens } from '../../src/http/runs/run-tokens.ts';
 import { audience, startIdentityProvider } from '../auth/identity-provider.ts';
@@ -249,5 +250,64 @@ describe('the start', () => {
     await server.app.register(async (scope) => {
       expect(() => scope.delete('/api/runbooks', handler)).toThrow('DELETE /api/runbooks has no row');
     });
+  });
+});
+
+describe('whatever stands in the header', () => {
+  it('is answered with 401, and is no fault of ours', async () => {
+    const server = await start({ RATE_LIMIT_ENABLED: 'false' });
+    const part = fc.oneof(
+      fc.string(),
+      fc.json().map((text) => Buffer.from(text).toString('base64url')),
+      fc
+        .record(
+          {
+            alg: fc.constantFrom('HS256', 'none', 'RS256', 'dir', 'toString'),
+            kid: fc.anything(),
+            crit: fc.constantFrom(['exp'], 'b64', []),
+            b64: fc.boolean(),
+            jwk: fc.constant({ kty: 'oct', k: 'AAAA' }),
+            jku: fc.constant('http://127.0.0.1:9/'),
+          },
+          { requiredKeys: [] },
+        )
+        .map((header) => Buffer.from(JSON.stringify(header)).toString('base64url')),
+    );
+    const header = fc.tuple(
+      fc.constantFrom('Bearer ', 'bearer  ', 'Bearer', 'Basic ', ''),
+      fc.array(part, { maxLength: 4 }).map((parts) => parts.join('.')),
+    );
+    await fc.assert(
+      fc.asyncProperty(header, async ([scheme, token]) => {
+        // What cannot stand in a header does not reach us.
+        const authorization = `${scheme}${token}`.replaceAll(/[^\x20-\x7E\x80-\xFF]/g, '');
+        const answer = await get(server, authorization);
+        expect(answer.statusCode).toBe(401);
+        expect(answer.json().code).toMatch(/^(?:missing|invalid)_token$/);
+      }),
+      { numRuns: 500 },
+    );
+    expect(server.lines.filter((line) => line.includes(' - ERROR - '))).toEqual([]);
+  });
+
+  it('of signed claims is a principal or none, and never a fault of ours', async () => {
+    const server = await start({
+      RATE_LIMIT_ENABLED: 'false',
+      AUTH_ROLES_CLAIM: 'a.b',
+      AUTH_USER_ID_CLAIM: 'c.d',
+      AUTH_ROLE_MAPPING: '{"x": "admin"}',
+    });
+    const claims = fc.dictionary(
+      fc.constantFrom('a', 'a.b', 'c', 'c.d', 'sub', 'exp', 'aud', '__proto__', 'constructor'),
+      fc.jsonValue(),
+    );
+    await fc.assert(
+      fc.asyncProperty(claims, async (given) => {
+        const { statusCode } = await get(server, `Bearer ${await tokenWith(given)}`);
+        expect([200, 401]).toContain(statusCode);
+      }),
+      { numRuns: 500 },
+    );
+    expect(server.lines.filter((line) => line.includes(' - ERROR - '))).toEqual([]);
   });
 });
