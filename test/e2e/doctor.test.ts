@@ -4,6 +4,7 @@ import { chmod, mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
+import { audience, startIdentityProvider } from '../auth/identity-provider.ts';
 import { otherSecret, secret, tokenWith } from '../auth/material.ts';
 import { needs } from '../require.ts';
 import { asOrdinaryUser, makeFolder, runbook, writeRunbook, type Folder, type RunOptions } from './rig.ts';
@@ -114,6 +115,24 @@ it('finds out whether the keys of the provider can be had', async () => {
   const gone = await doctor(folder, env);
   expect(gone.of('tokens')).toMatchObject([
     { status: 'failure', remedy: expect.stringContaining(url) as string },
+  ]);
+});
+
+it('finds out what an identity provider says of itself', async () => {
+  const folder = await makeFolder();
+  await using idp = await startIdentityProvider();
+  const env = { OIDC_ENABLED: 'true', OIDC_ISSUER: `${idp.issuer}/`, OIDC_AUDIENCE: audience };
+  const address = `${idp.issuer}/.well-known/openid-configuration`;
+  expect((await doctor(folder, env)).of('tokens')).toMatchObject([
+    { status: 'ok', found: `the keys of ${address} verify them (RS256; issuer ${idp.issuer})` },
+  ]);
+  await idp.stop();
+  expect((await doctor(folder, env)).of('tokens')).toMatchObject([
+    { status: 'failure', remedy: expect.stringContaining(address) as string },
+  ]);
+  const mock = { AUTH_PROVIDER: 'mock', ENVIRONMENT: 'local' };
+  expect((await doctor(folder, mock)).of('tokens')).toMatchObject([
+    { status: 'warning', found: expect.stringContaining('NO TOKEN IS VERIFIED') as string },
   ]);
 });
 

@@ -3,6 +3,7 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { exportJWK, generateKeyPair, SignJWT, UnsecuredJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
+import { audience, startIdentityProvider } from '../auth/identity-provider.ts';
 import {
   headingsOf,
   historyOf,
@@ -293,4 +294,26 @@ describe('a token', () => {
     expect(stdout).not.toContain(token);
     expect(stdout).not.toMatch(/TOKEN|JWT/);
   });
+});
+
+it('a token of an identity provider that is found by discovery is verified at the command line, too', async () => {
+  const folder = await makeFolder();
+  await using idp = await startIdentityProvider({ roles: ['platform'] });
+  const token = path.join(folder.home, 'token');
+  await writeFile(token, await idp.token(), { mode: 0o600 });
+  await writeRunbook(folder, 'Deploy', { claims: 'roles: sre', script: 'echo deployed' });
+  const env = { AUTH_PROVIDER: 'oidc', OIDC_ISSUER: idp.issuer, OIDC_AUDIENCE: audience };
+  const args = ['execute', 'Deploy.md', '--token-file', token];
+  const denied = await runbook(folder, args, { env });
+  expect(denied.exitCode).toBe(126);
+  expect(denied.stderr).toContain('roles=platform (required: sre)');
+  const mapped = await runbook(folder, args, { env: { ...env, AUTH_ROLE_MAPPING: '{"platform":"sre"}' } });
+  expect(mapped.exitCode).toBe(0);
+  const elsewhere = await runbook(folder, args, { env: { ...env, OIDC_AUDIENCE: 'them' } });
+  expect(elsewhere.exitCode).toBe(126);
+  expect(elsewhere.stderr).toContain('it is for another audience (aud)');
+  await idp.stop();
+  const down = await runbook(folder, args, { env });
+  expect(down.exitCode).toBe(125);
+  expect(down.stderr).toContain('The keys that verify tokens cannot be fetched.');
 });
