@@ -19,6 +19,8 @@ execFileSync(
   bun(),
   [
     ...['build', '--compile', '--minify', '--bytecode', '--format=cjs'],
+    // Compiling to machine code later than usual: most runs are over before it has paid off.
+    '--compile-jit-policy=20',
     // Bun would read these where the program is started, and what stands in a `.env` there is not declared.
     ...['--no-compile-autoload-dotenv', '--no-compile-autoload-bunfig'],
     ...['--no-compile-autoload-tsconfig', '--no-compile-autoload-package-json'],

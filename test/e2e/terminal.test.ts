@@ -71,8 +71,8 @@ async function openTerminal(folder: Folder, env: Record<string, string> = {}): P
     },
     clear: async () => {
       await type('clear');
-      // An empty screen may be the one before, too.
-      await shows(/clear$/);
+      // An empty screen may be the one before, too; and what is typed early stands before the shell's prompt.
+      await shows(/clear(?:ready>)?$/);
       await press('Enter');
       await shows(/^ready>$/);
     },
