@@ -9,6 +9,8 @@ export interface Redactor {
    */
   flush(): Uint8Array;
   readonly heldBytes: number;
+  /** How much of what may be a form there is by now, also where some of it was handed on. */
+  readonly openBytes: number;
 }
 
 /**
@@ -17,7 +19,7 @@ export interface Redactor {
  */
 export function redactorFor(secrets: readonly string[]): Redactor {
   const searcher = searcherFor(secrets);
-  if (!searcher) return { push: (chunk) => chunk, flush: () => NOTHING, heldBytes: 0 };
+  if (!searcher) return { push: (chunk) => chunk, flush: () => NOTHING, heldBytes: 0, openBytes: 0 };
   // Positions in the stream, counted from the last moment at which nothing was going on.
   let end = 0;
   let released = 0;
@@ -68,6 +70,9 @@ export function redactorFor(secrets: readonly string[]): Redactor {
     },
     get heldBytes() {
       return held.length;
+    },
+    get openBytes() {
+      return Math.max(0, end - searcher.earliest());
     },
   };
 }

@@ -50,14 +50,23 @@ export async function* redacted<Result>(
     streams[stream].offset += data.length;
     return data.length === 0 ? [] : [{ type: 'output', stream, data, offset }];
   };
+  /** A beginning that says as little as a value that is too short to be replaced must not keep a line back. */
+  const handOnHeld = (): OutputEvent[] =>
+    STREAMS.flatMap((stream) => {
+      const { redactor } = streams[stream];
+      return redactor.openBytes <= MOST_SHOWN ? handOn(stream, redactor.flush()) : [];
+    });
   let isOver = false;
   try {
     for (;;) {
-      const next = await events.next();
+      const coming = events.next();
+      if (STREAMS.some((stream) => streams[stream].redactor.heldBytes > 0)) {
+        if (await isSilent(coming)) yield* handOnHeld();
+      }
+      const next = await coming;
       if (next.done) {
         isOver = true;
-        for (const stream of ['stdout', 'stderr'] as const)
-          yield* handOn(stream, streams[stream].redactor.flush());
+        for (const stream of STREAMS) yield* handOn(stream, streams[stream].redactor.flush());
         return next.value;
       }
       const { stream, data } = next.value;
@@ -70,4 +79,23 @@ export async function* redacted<Result>(
     // The consumer has left: so does the script.
     if (!isOver) await events.return(undefined as never);
   }
+}
+
+const STREAMS = ['stdout', 'stderr'] as const;
+
+/** So long what may be the beginning of a secret is kept back, for the rest of it to come. */
+const SILENCE_MS = 15;
+/** So many bytes of it may be seen then. */
+const MOST_SHOWN = 3;
+
+async function isSilent(coming: Promise<unknown>): Promise<boolean> {
+  const silence = Promise.withResolvers<true>();
+  const timer = setTimeout(() => silence.resolve(true), SILENCE_MS);
+  const came = coming.then(
+    () => false,
+    () => false,
+  );
+  const answer = await Promise.race([came, silence.promise]);
+  clearTimeout(timer);
+  return answer;
 }

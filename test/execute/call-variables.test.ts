@@ -52,6 +52,7 @@ describe('RUNBOOK_HEADERS', () => {
         const variables = callVariables(access, 'corr', names);
         const printed = execFileSync(shell, ['-c', 'eval "printf \'%s\\\\n\' $RUNBOOK_HEADERS"'], {
           env: { ...variables },
+          stdio: ['ignore', 'pipe', 'inherit'],
         }).toString();
         const { RUNBOOK_H_AUTH, RUNBOOK_H_CORR, RUNBOOK_H_RECUR, RUNBOOK_H_CTYPE } = variables;
         const headers = [RUNBOOK_H_AUTH, RUNBOOK_H_CORR, RUNBOOK_H_RECUR, RUNBOOK_H_CTYPE];
