@@ -162,6 +162,24 @@ describe('the token of a run', () => {
     expect(over.json().error).toBe('Invalid token: the run that it was made for is over');
   });
 
+  it('opens them also where somebody floods us from the same address, and is refused there once its run is over', async () => {
+    const tokens = createRunTokens();
+    const server = await start(
+      { RATE_LIMIT_PER_MINUTE: '2' },
+      {
+        change: (context) => ({ ...context, runs: { ...context.runs, verifyRunToken: tokens.verify } }),
+      },
+    );
+    const principal = { subject: 'alice', roles: [], claims: {}, from: 'token' } as const;
+    const token = `Bearer ${await tokens.issue('run-1', principal)}`;
+    for (const expected of [401, 401, 429])
+      expect((await get(server, 'Bearer bad')).statusCode).toBe(expected);
+    expect((await get(server, undefined)).statusCode).toBe(429);
+    expect((await get(server, token)).statusCode).toBe(200);
+    tokens.revoke('run-1');
+    expect((await get(server, token)).statusCode).toBe(429);
+  });
+
   it('opens nothing else, whatever roles its caller has', async () => {
     const tokens = createRunTokens();
     const server = await start(

@@ -43,8 +43,15 @@ export function authenticate(app: App, context: ServerContext, limits: RateLimit
   app.addHook('onRequest', async (request, reply) => {
     const permission = permissionOf(request, settings);
     if (needsPrincipal(permission, request)) {
-      await limits.refuseFlood(request, reply);
-      await identify(request, settings, verify, runs);
+      // All scripts call from one address: whoever floods us from there must not keep out the others.
+      const isRun = await identifyRun(request, runs).catch(async (error: unknown) => {
+        await limits.refuseFlood(request, reply);
+        throw error;
+      });
+      if (!isRun) {
+        await limits.refuseFlood(request, reply);
+        await identify(request, settings, verify);
+      }
     }
     if (request.callingRun === undefined) await limits.count(request, reply);
     if (permission === 'admin') requireRole(request, settings.ADMIN_ROLES);
@@ -71,7 +78,7 @@ function refuseOpenDoor(provider: Provider, { BIND_ADDRESS }: Pick<ServerSetting
   );
 }
 
-/** Undefined where there is no such route, so that there is nothing to be kept from anybody. */
+/** Where there is no such route, there is nothing to be kept from anybody. */
 function permissionOf(
   { is404, routeOptions: { method, url } }: FastifyRequest,
   { ENABLE_LOGIN }: Pick<ServerSettings, 'ENABLE_LOGIN'>,
@@ -89,18 +96,31 @@ function needsPrincipal(permission: Permission, { headers, query }: FastifyReque
   return !hasStreamToken || headers.authorization !== undefined;
 }
 
+/** @returns whether it came with a run's own token, on a route where that is one */
+async function identifyRun(
+  request: FastifyRequest,
+  runs: Pick<RunManager, 'verifyRunToken'>,
+): Promise<boolean> {
+  const { headers, routeOptions } = request;
+  if (routeOptions.url?.startsWith('/api/runbooks') !== true || headers.authorization === undefined)
+    return false;
+  const token = bearerToken(headers.authorization);
+  const holder = await runs.verifyRunToken(token);
+  if (!holder) return false;
+  request.token = token;
+  request.principal = holder.principal;
+  request.callingRun = holder.runId;
+  return true;
+}
+
 async function identify(
   request: FastifyRequest,
   settings: ServerSettings,
   verify: VerifyToken,
-  runs: Pick<RunManager, 'verifyRunToken'>,
 ): Promise<void> {
   const token = bearerToken(request.headers.authorization);
   request.token = token;
-  const isForRunbooks = request.routeOptions.url?.startsWith('/api/runbooks') === true;
-  const caller = isForRunbooks ? await runs.verifyRunToken(token) : undefined;
-  request.callingRun = caller?.runId;
-  request.principal = caller?.principal ?? principalFromClaims(await verify(token), settings);
+  request.principal = principalFromClaims(await verify(token), settings);
 }
 
 /** @see RFC 6750, section 2.1, and RFC 9110, section 11.1: the scheme's case does not matter */
