@@ -40,16 +40,25 @@ function asText(line: string): string {
 
 /** An object that is logged without a message is one, and stays one. */
 function textOf(message: unknown, fields: Readonly<Record<string, unknown>>): string {
-  if (message === undefined) return JSON.stringify(fields);
+  if (typeof message !== 'string') return jsonLine(fields);
   const named = Object.entries(fields).map(([name, value]) => ` ${name}=${shown(value)}`);
-  return oneLine(String(message), 2000) + named.join('');
+  return oneLine(message, 2000) + named.join('');
 }
 
 /** A binding of a child stands twice in what pino writes; the last one counts. */
 function asJson(line: string): string {
-  return `${JSON.stringify(JSON.parse(line))}\n`;
+  return `${jsonLine(JSON.parse(line))}\n`;
 }
 
 function shown(value: unknown): string {
-  return typeof value === 'string' && /^[\w.:/@-]+$/.test(value) ? value : JSON.stringify(value);
+  return typeof value === 'string' && /^[\w.:/@-]+$/.test(value) ? value : jsonLine(value);
+}
+
+/** JSON in which nothing can hide or reorder what is beside it, or begin a line. */
+function jsonLine(value: unknown): string {
+  return JSON.stringify(value).replaceAll(/[\u007F-\u009F\p{Cf}\p{Zl}\p{Zp}]/gu, (character) =>
+    Array.from({ length: character.length }, (_, index) => {
+      return `\\u${character.charCodeAt(index).toString(16).padStart(4, '0')}`;
+    }).join(''),
+  );
 }

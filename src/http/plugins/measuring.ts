@@ -23,7 +23,7 @@ export function measureRequests(app: App, { metrics }: ServerContext): void {
     metrics.inFlight.inc();
     finished(reply.raw, () => {
       metrics.inFlight.dec();
-      metrics.requests.inc({ ...labelsOf(request), status: reply.statusCode });
+      metrics.requests.inc({ ...labelsOf(request), status: String(reply.statusCode) });
       request.headersAreOut();
     });
   });
