@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { buildPage } from './scripts/build-page.ts';
 import { definitions } from './scripts/definitions.ts';
 
 const root = import.meta.dirname;
@@ -51,6 +52,9 @@ const builtinsAsTheyAre = {
     }));
   },
 };
+
+// First of all, for the program holds it.
+await buildPage();
 
 // Built aside and put in place whole, so that a build that fails leaves the earlier one as it was.
 const aside = mkdtempSync(path.join(root, 'dist-'));

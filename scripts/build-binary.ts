@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
+import { buildPage } from './build-page.ts';
 import { definitions } from './definitions.ts';
 
 const folder = path.join(import.meta.dirname, 'bun');
@@ -15,6 +16,7 @@ const defined = {
   __filename: 'process.execPath',
 };
 mkdirSync(path.dirname(output), { recursive: true });
+await buildPage();
 execFileSync(
   bun(),
   [

@@ -14,8 +14,10 @@ import { devLoginRoutes } from './routes/dev-login.ts';
 import { docsRoutes } from './routes/docs.ts';
 import { executeRoutes } from './routes/execute.ts';
 import { healthRoutes } from './routes/health.ts';
+import { historyRoutes } from './routes/history.ts';
 import { metricsRoutes } from './routes/metrics.ts';
 import { modeRoutes } from './routes/modes.ts';
+import { pageRoutes } from './routes/page.ts';
 import { runbookRoutes } from './routes/runbooks.ts';
 import { runRoutes } from './routes/runs.ts';
 import { streamTokenRoutes } from './routes/stream-tokens.ts';
@@ -59,10 +61,12 @@ export async function buildApp(context: ServerContext): Promise<App> {
   configRoutes(app, context);
   devLoginRoutes(app, context);
   runbookRoutes(app, context);
+  historyRoutes(app, context);
   executeRoutes(app, context);
   runRoutes(app, context);
   modeRoutes(app, context);
   streamTokenRoutes(app, context);
+  pageRoutes(app);
   return app;
 }
 

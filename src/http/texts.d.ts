@@ -7,3 +7,8 @@ declare module 'swagger-ui-dist/swagger-ui-bundle.js' {
   const text: string;
   export default text;
 }
+// What scripts/build-page.ts makes of web/; the package's "imports" say where it lies.
+declare module '#page' {
+  const files: readonly { readonly name: string; readonly gzip: string }[];
+  export default files;
+}

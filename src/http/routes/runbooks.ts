@@ -44,6 +44,11 @@ const content = z.object({
   content: z.string(),
   digest: z.string().describe('SHA-256 of what stands above History'),
   history_hidden: z.boolean().describe('Whether what stands below History is left out'),
+  permitted: z.boolean().describe('Whether the caller may execute it'),
+  claims: z
+    .array(z.object({ name: z.string(), values: z.array(z.string()), held: z.boolean() }))
+    .describe('What it requires, and what of that the caller holds'),
+  confirm: z.string().optional().describe('What is asked before it is executed'),
 });
 
 const requiredEnv = z.object({
@@ -123,8 +128,13 @@ export function runbookRoutes(app: App, context: ServerContext): void {
         filename,
         ({ runbook }) => authorize(runbook, principal, 'execute').permitted,
       );
-      const name = document.runbook.name || nameOfFile(filename);
-      const { digest } = document;
+      const { digest, runbook } = document;
+      const name = runbook.name || nameOfFile(filename);
+      const claims = runbook.claims.map((claim) => ({
+        name: claim.name,
+        values: [...claim.values],
+        held: authorize({ claims: [claim] }, principal, 'execute').permitted,
+      }));
       return {
         success: true,
         filename,
@@ -132,6 +142,9 @@ export function runbookRoutes(app: App, context: ServerContext): void {
         content: text,
         digest,
         history_hidden: isHistoryHidden,
+        permitted: authorize(runbook, principal, 'execute').permitted,
+        claims,
+        ...(runbook.execution.confirm !== undefined && { confirm: runbook.execution.confirm }),
       } as const;
     },
   );

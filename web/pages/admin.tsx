@@ -1,0 +1,171 @@
+import type { JSX } from 'preact';
+import type { Config, Health } from '../answers.ts';
+import { ApiError, call, callJson } from '../api.ts';
+import { Text, visible } from '../inert.tsx';
+import { useLoaded } from '../load.ts';
+import { session } from '../session.ts';
+import { Fault } from '../show.tsx';
+import { Title } from '../title.tsx';
+
+/** Who I am here, how the server is, and for those who may see it how it is set up. */
+export function AdminPage(): JSX.Element {
+  const config = useLoaded(askConfig, []);
+  const health = useLoaded(askHealth, []);
+  const items = config.value?.config_items ?? [];
+  return (
+    <>
+      <Title title="Admin" />
+      {config.error !== undefined && <Fault message={config.error} retry={config.reload} />}
+      <Me config={config.value} />
+      <section class="panel">
+        <h2>The server</h2>
+        {health.error !== undefined && <Fault message={health.error} retry={health.reload} />}
+        {health.value && <HealthFacts health={health.value} />}
+      </section>
+      {config.value && items.length === 0 && (
+        <p class="faint">The configuration and the audit trail are shown to administrators.</p>
+      )}
+      {items.length > 0 && <ConfigTable items={items} />}
+      <Audit />
+    </>
+  );
+}
+
+function Me({ config }: { readonly config: Config | undefined }): JSX.Element {
+  const known = session.value;
+  const token = config?.token;
+  const subject = token?.user_id ?? (typeof known === 'object' ? known.subject : '');
+  const roles = token?.roles ?? (typeof known === 'object' ? known.roles : []);
+  const expires = typeof known === 'object' ? known.expiresAt : undefined;
+  return (
+    <section class="panel">
+      <h2>You</h2>
+      <dl class="facts-list">
+        <dt>Subject</dt>
+        <dd>
+          <Text value={subject} />
+        </dd>
+        <dt>Roles</dt>
+        <dd>{roles.length === 0 ? 'none' : visible(roles.join(', '))}</dd>
+        {token && (
+          <>
+            <dt>Address</dt>
+            <dd>{token.remote_ip}</dd>
+          </>
+        )}
+        {expires !== undefined && (
+          <>
+            <dt>Signed in until</dt>
+            <dd>{new Date(expires).toLocaleString()}</dd>
+          </>
+        )}
+      </dl>
+      {token && (
+        <details>
+          <summary>Claims</summary>
+          <pre class="block" tabIndex={0}>
+            {visible(JSON.stringify(token.claims, null, 2))}
+          </pre>
+        </details>
+      )}
+    </section>
+  );
+}
+
+function HealthFacts({ health }: { readonly health: Health }): JSX.Element {
+  const facts = [
+    ['Ready', health.status === 'ok' ? 'yes' : health.status],
+    ['Mode', health.mode],
+    ['Dry run', health.dry_run ? 'on: no script is run' : 'off'],
+    ['Sandbox', health.sandbox],
+    ['Version', health.version],
+  ] as const;
+  return (
+    <dl class="facts-list">
+      {facts.map(([name, value]) => (
+        <>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </>
+      ))}
+    </dl>
+  );
+}
+
+function ConfigTable({ items }: { readonly items: Config['config_items'] }): JSX.Element {
+  return (
+    <section class="panel">
+      <h2>Configuration</h2>
+      <div class="scroll" role="region" aria-label="Configuration" tabIndex={0}>
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Setting</th>
+              <th scope="col">Value</th>
+              <th scope="col">From</th>
+            </tr>
+          </thead>
+          <tbody>
+            {items.map(({ name, value, from }) => (
+              <tr key={name}>
+                <th scope="row">
+                  <code>{name}</code>
+                </th>
+                <td class="value">{visible(value)}</td>
+                <td>{from}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}
+
+interface AuditAnswer {
+  readonly events: readonly Readonly<Record<string, unknown>>[];
+}
+
+/** Shown where the server has one, and this person may read it. */
+function Audit(): JSX.Element | null {
+  const { value } = useLoaded(askAudit, []);
+  if (!value) return null;
+  return (
+    <section class="panel">
+      <h2>Audit trail</h2>
+      <ol class="audit">
+        {value.events.map((event, index) => (
+          <li key={index}>
+            <code>{visible(JSON.stringify(event))}</code>
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}
+
+/** Undefined for who may not see it. */
+async function askConfig(signal: AbortSignal): Promise<Config | undefined> {
+  try {
+    return await callJson<Config>('/api/config', { signal });
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 403) return undefined;
+    throw error;
+  }
+}
+
+async function askAudit(signal: AbortSignal): Promise<AuditAnswer | undefined> {
+  try {
+    return await callJson<AuditAnswer>('/api/audit?limit=50', { signal });
+  } catch (error) {
+    if (error instanceof ApiError && (error.status === 403 || error.status === 404)) return undefined;
+    throw error;
+  }
+}
+
+/** A server that is not ready says so with 503, and the same body. */
+async function askHealth(signal: AbortSignal): Promise<Health> {
+  const response = await fetch('/readyz', { signal });
+  if (response.status === 503) return (await response.json()) as Health;
+  return (await (await call('/readyz', { signal })).json()) as Health;
+}

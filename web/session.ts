@@ -1,0 +1,187 @@
+import { signal } from '@preact/signals';
+
+/** Who the page acts for. */
+export interface Session {
+  readonly subject: string;
+  readonly roles: readonly string[];
+  /** ISO 8601; undefined where it is not known. */
+  readonly expiresAt: string | undefined;
+  /** How requests say who they are from. */
+  readonly by: 'cookie' | 'token';
+}
+
+/** How one may sign in here. */
+export interface SignInWays {
+  readonly oidc: boolean;
+  readonly dev: boolean;
+  /** The address of a page elsewhere that signs people in (IDP_LOGIN_URI). */
+  readonly redirect: string | undefined;
+  readonly title: string | undefined;
+}
+
+/** `unknown` until the server has been asked; `ended` where it was there and is no more. */
+export const session = signal<Session | 'unknown' | 'out' | 'ended'>('unknown');
+export const ways = signal<SignInWays>({ oidc: false, dev: false, redirect: undefined, title: undefined });
+
+/** Gone with the tab; never where another tab, or the next person at this machine, would find it. */
+const STORED = 'runbook.session';
+
+interface StoredSession extends Session {
+  readonly token: string;
+}
+
+let token: string | undefined;
+
+/** The token that requests go with; none where a cookie says it. */
+export function bearer(): string | undefined {
+  return token;
+}
+
+/** Finds out who is signed in: by a token of this tab, or by a cookie. */
+export async function openSession(): Promise<void> {
+  const told = await askSession();
+  if (told) ways.value = told.ways;
+  const stored = storedSession();
+  if (stored) begin(stored);
+  else session.value = told?.session ?? 'out';
+}
+
+/** Asks once more whether there is a cookie of somebody: after a sign-in in another tab. */
+export async function refreshSession(): Promise<void> {
+  if (typeof session.value === 'object') return;
+  const told = await askSession();
+  if (told?.session) session.value = told.session;
+}
+
+/** Acts for whoever a token is of, from now on. The server alone says whether it is one. */
+export function signInWithToken(given: string, known?: Omit<Session, 'by'>): void {
+  begin({ ...(known ?? readToken(given)), by: 'token', token: given });
+}
+
+/** A token from the login for developers. @throws Error in words for the person */
+export async function devLogin(subject: string, roles: string): Promise<void> {
+  const response = await fetch('/dev-login', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', 'x-requested-with': 'runbook' },
+    body: JSON.stringify({ subject, roles }),
+  });
+  if (!response.ok) throw new Error('Login for developers is off here (ENABLE_LOGIN).');
+  const answer = (await response.json()) as {
+    readonly access_token: string;
+    readonly expires_at: string;
+    readonly subject: string;
+    readonly roles: readonly string[];
+  };
+  signInWithToken(answer.access_token, {
+    subject: answer.subject,
+    roles: answer.roles,
+    expiresAt: answer.expires_at,
+  });
+}
+
+/** @returns where the browser is to go, if the provider wants to end its own session, too */
+export async function signOut(): Promise<void> {
+  const wasCookie = typeof session.value === 'object' && session.value.by === 'cookie';
+  forget();
+  session.value = 'out';
+  if (!wasCookie) return;
+  await fetch('/auth/logout', {
+    method: 'POST',
+    headers: { 'x-requested-with': 'runbook' },
+    credentials: 'same-origin',
+  }).catch(() => undefined);
+}
+
+/** Told by whoever got an answer that says so. What is on the page stays there. */
+export function sessionEnded(): void {
+  forget();
+  session.value = typeof session.value === 'object' || session.value === 'ended' ? 'ended' : 'out';
+}
+
+/** Resolves when somebody is signed in again, or the signal aborts. */
+export function signedInAgain(aborted: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      stop();
+      aborted.removeEventListener('abort', end);
+      resolve();
+    };
+    let stop = (): void => undefined;
+    stop = session.subscribe((now) => {
+      if (typeof now === 'object') queueMicrotask(end);
+    });
+    aborted.addEventListener('abort', end);
+  });
+}
+
+function begin(stored: StoredSession): void {
+  ({ token } = stored);
+  sessionStorage.setItem(STORED, JSON.stringify(stored));
+  const { subject, roles, expiresAt, by } = stored;
+  session.value = { subject, roles, expiresAt, by };
+}
+
+function forget(): void {
+  token = undefined;
+  sessionStorage.removeItem(STORED);
+}
+
+function storedSession(): StoredSession | undefined {
+  try {
+    return (JSON.parse(sessionStorage.getItem(STORED) ?? 'null') as StoredSession | null) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What a token says of itself, for the page to show; it is the server that verifies it. */
+function readToken(given: string): Omit<Session, 'by'> {
+  try {
+    const [, body = ''] = given.split('.');
+    const bytes = Uint8Array.from(atob(body.replaceAll('-', '+').replaceAll('_', '/')), (c) =>
+      c.charCodeAt(0),
+    );
+    const claims = JSON.parse(new TextDecoder().decode(bytes)) as Readonly<Record<string, unknown>>;
+    const { sub, roles, exp } = claims;
+    return {
+      subject: typeof sub === 'string' ? sub : 'a token',
+      roles: Array.isArray(roles) ? roles.map(String) : typeof roles === 'string' ? roles.split(',') : [],
+      expiresAt: typeof exp === 'number' ? new Date(exp * 1000).toISOString() : undefined,
+    };
+  } catch {
+    return { subject: 'a token', roles: [], expiresAt: undefined };
+  }
+}
+
+/** @returns undefined where the server has no sessions */
+async function askSession(): Promise<{ session: Session | undefined; ways: SignInWays } | undefined> {
+  const response = await fetch('/auth/session', {
+    headers: { accept: 'application/json', 'x-requested-with': 'runbook' },
+    credentials: 'same-origin',
+  }).catch(() => undefined);
+  if (!response?.ok) return undefined;
+  const told = (await response.json()) as SessionAnswer;
+  const login = new Set([told.login ?? []].flat());
+  return {
+    session:
+      told.signed_in && told.subject !== undefined
+        ? { subject: told.subject, roles: told.roles ?? [], expiresAt: told.expires_at, by: 'cookie' }
+        : undefined,
+    ways: {
+      oidc: login.has('oidc'),
+      dev: login.has('dev'),
+      redirect: told.login_uri,
+      title: told.title,
+    },
+  };
+}
+
+interface SessionAnswer {
+  readonly signed_in: boolean;
+  readonly subject?: string;
+  readonly roles?: readonly string[];
+  readonly expires_at?: string;
+  readonly login?: string | readonly string[];
+  readonly login_uri?: string;
+  readonly title?: string;
+}

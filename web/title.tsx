@@ -1,0 +1,30 @@
+import { useEffect, useRef } from 'preact/hooks';
+import type { ComponentChildren, JSX } from 'preact';
+import { Text } from './inert.tsx';
+import { ways } from './session.ts';
+
+/** The heading of a page; where the page is another one, reading goes on from here. */
+export function Title({
+  title,
+  children,
+}: {
+  readonly title: string;
+  readonly children?: ComponentChildren;
+}): JSX.Element {
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    // The first page of all begins where every page begins.
+    if (hasTitle) heading.current?.focus();
+    hasTitle = true;
+  }, []);
+  useEffect(() => {
+    document.title = `${title} · ${ways.value.title ?? 'Runbooks'}`;
+  }, [title]);
+  return (
+    <h1 ref={heading} tabIndex={-1}>
+      {children ?? <Text value={title} />}
+    </h1>
+  );
+}
+
+let hasTitle = false;
