@@ -49,7 +49,7 @@ echo deployed
 
 /** The address of a route, with parameters that lead somewhere. */
 function addressOf(url: string, runId = '01JD0000000000000000000000'): string {
-  return url.replace(':filename', 'Deploy.md').replace(':id', runId);
+  return url.replace(':filename', 'Deploy.md').replace(':entry', '0').replace(':id', runId);
 }
 
 describe('the table of who may', () => {
