@@ -205,7 +205,7 @@ function keepRecord(input: RecordInput): RunKeeper {
   // A server has many that go on, and looks for lost ones by itself.
   const settled = input.server
     ? undefined
-    : opened.then((open) => open && settleLost(stateFolder)).catch(() => undefined);
+    : opened.then(async (open) => open && void (await settleLost(stateFolder))).catch(() => undefined);
   let writing: Promise<unknown> = opened;
   let released: Promise<void> | undefined;
 

@@ -282,11 +282,19 @@ export async function activeIds(stateFolder: string): Promise<string[]> {
   return readdir(activeFolder(stateFolder)).catch(() => []);
 }
 
-/** Marks the runs whose runner is gone as lost: nobody knows how they ended. Looks only at those that go on. */
-export async function settleLost(stateFolder: string): Promise<void> {
+/**
+ * Marks the runs whose runner is gone as lost: nobody knows how they ended. Looks only at those that go on.
+ *
+ * @returns the ids of those that had no runner any more
+ */
+export async function settleLost(stateFolder: string): Promise<string[]> {
+  const lost: string[] = [];
   for (const id of await activeIds(stateFolder)) {
-    if (!(await hasRunner(stateFolder, id))) await settle(stateFolder, id).catch(() => undefined);
+    if (await hasRunner(stateFolder, id)) continue;
+    lost.push(id);
+    await settle(stateFolder, id).catch(() => undefined);
   }
+  return lost;
 }
 
 async function settle(stateFolder: string, id: string): Promise<void> {

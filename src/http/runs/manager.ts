@@ -13,6 +13,7 @@ import { belongsTo, endRun, outermost, stackBelow, type LiveRun } from './live-r
 import { openPause } from './pause.ts';
 import { createReader, type Reader } from './readers.ts';
 import { createRunTokens, type RunTokenHolder } from './run-tokens.ts';
+import { endSurvivors } from './survivors.ts';
 import { cancelElsewhere, sourceOnDisk } from './strangers.ts';
 import { createTurns } from './turns.ts';
 
@@ -111,7 +112,7 @@ export async function createRunManager(deps: RunManagerDeps): Promise<RunManager
   const { settings } = deps;
   const stateFolder = settings.STATE_DIR;
   const pause = await openPause(stateFolder);
-  await settleLost(stateFolder);
+  await endLost();
   const live = new Map<string, LiveRun>();
   const readers = new Set<Reader>();
   /** Those of them who read what another process executes. */
@@ -125,6 +126,10 @@ export async function createRunManager(deps: RunManagerDeps): Promise<RunManager
   const clock = setInterval(tick, TICK_MS).unref();
   /** Whoever waits for the last run, or the last reader, to be gone. */
   const waiting = new Set<() => void>();
+
+  async function endLost(): Promise<void> {
+    await endSurvivors(await settleLost(stateFolder));
+  }
 
   function tellCounts(): void {
     const queued = turns.queued();
@@ -335,7 +340,7 @@ export async function createRunManager(deps: RunManagerDeps): Promise<RunManager
         .catch(() => undefined);
     }
     if (ticks % LOST === 0 || (strangers.size > 0 && ticks % STRANGERS_LOST === 0)) {
-      settleLost(stateFolder).catch(deps.onFault);
+      endLost().catch(deps.onFault);
     }
   }
 
