@@ -68,7 +68,7 @@ describe('a script that calls another runbook', () => {
         'echo "$RUNBOOK_RECURSION_STACK"; curl -s -X POST -H "$RUNBOOK_H_AUTH" $RUNBOOK_URL/Two.md/execute; curl -s -X POST -H "$RUNBOOK_H_AUTH" -H "X-Recursion-Stack: []" -H "Accept: application/json" $RUNBOOK_URL/One%20%24%28touch%20evil%29%20%60x%60.md/execute',
     });
     const server = await startServer(folder);
-    const { events } = await server.execute(`${encodeURIComponent('One $(touch evil) `x`.md')}`);
+    const { events } = await server.execute(encodeURIComponent('One $(touch evil) `x`.md'));
     const output = printed(events, 'stdout');
     expect(output).toContain('data: ["One $(touch evil) `x`.md","Two.md"]\n');
     expect(output).toContain('Recursion detected: Runbook Two.md already in execution chain');
