@@ -20,6 +20,12 @@ export const errorTable = {
   jwks_fetch_error: { exitCode: 125, httpStatus: 503 },
   /** The token verifies, and lacks what is asked for. */
   insufficient_role: { exitCode: 126, httpStatus: 403 },
+  /** A request that changes something came with a session, and not from a page of ours. */
+  cross_site: { exitCode: 126, httpStatus: 403 },
+  /** Signing in with a browser was refused, or took too long. */
+  sign_in_failed: { exitCode: 126, httpStatus: 400 },
+  /** The identity provider, or the store of sessions, is out of reach. */
+  sign_in_unavailable: { exitCode: 125, httpStatus: 503 },
   /** More requests in a minute than one may make. */
   rate_limited: { exitCode: 125, httpStatus: 429 },
   /** A variable of a name that no variable can have. */

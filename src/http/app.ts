@@ -20,7 +20,9 @@ import { modeRoutes } from './routes/modes.ts';
 import { pageRoutes } from './routes/page.ts';
 import { runbookRoutes } from './routes/runbooks.ts';
 import { runRoutes } from './routes/runs.ts';
+import { signInRoutes } from './routes/sign-in.ts';
 import { streamTokenRoutes } from './routes/stream-tokens.ts';
+import { openSignIn } from './sign-in/open.ts';
 
 /** Builds the server, which does not listen yet: plugins in the order in which a request meets them, then routes. */
 export async function buildApp(context: ServerContext): Promise<App> {
@@ -52,7 +54,9 @@ export async function buildApp(context: ServerContext): Promise<App> {
   measureRequests(app, context);
   await secure(app, context);
   bodies(app);
-  authenticate(app, context, await rateLimits(app, context));
+  const signIn = await openSignIn(context);
+  app.addHook('onClose', async () => signIn?.close());
+  authenticate(app, context, await rateLimits(app, context), signIn);
 
   // First of all, for it describes those that come after it.
   docsRoutes(app, context);
@@ -60,6 +64,7 @@ export async function buildApp(context: ServerContext): Promise<App> {
   metricsRoutes(app, context);
   configRoutes(app, context);
   devLoginRoutes(app, context);
+  signInRoutes(app, context, signIn);
   runbookRoutes(app, context);
   historyRoutes(app, context);
   executeRoutes(app, context);

@@ -2,6 +2,7 @@
  * Who may use a route.
  *
  * - `public`: anybody, without a token
+ * - `optional`: the same; who holds a valid token, or a session, is known
  * - `authenticated`: whoever holds a valid token
  * - `claims`: the same; the route itself holds the runbook's claims against it (auth/authorize.ts)
  * - `run`: the same; the route answers as if a run were not there to who may not see it
@@ -11,7 +12,15 @@
  * - `configuration`: the same; with ENABLE_LOGIN whoever holds a valid token, who then sees less
  */
 export type Permission =
-  'public' | 'authenticated' | 'claims' | 'run' | 'stream' | 'cancel' | 'admin' | 'configuration';
+  | 'public'
+  | 'optional'
+  | 'authenticated'
+  | 'claims'
+  | 'run'
+  | 'stream'
+  | 'cancel'
+  | 'admin'
+  | 'configuration';
 
 /**
  * What a request counts as: `general` against RATE_LIMIT_PER_MINUTE, `stream_token` too, though on its own,
@@ -40,6 +49,10 @@ export const policy = {
   'GET /sign-in': { permission: 'public', rate: 'none' },
   'GET /assets/:file': { permission: 'public', rate: 'none' },
   'POST /dev-login': { permission: 'public', rate: 'execute' },
+  'GET /auth/login': { permission: 'public', rate: 'execute' },
+  'GET /auth/callback': { permission: 'public', rate: 'general' },
+  'POST /auth/logout': { permission: 'public', rate: 'general' },
+  'GET /auth/session': { permission: 'optional', rate: 'general' },
   'GET /api/config': { permission: 'configuration', rate: 'general' },
   'GET /api/runbooks': { permission: 'authenticated', rate: 'general' },
   'GET /api/runbooks/:filename': { permission: 'authenticated', rate: 'general' },

@@ -43,7 +43,8 @@ export const roleMapping: Kind<ReadonlyMap<string, readonly string[]>> = {
 /** Members that only a private or secret key has (RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1). */
 const secretKeyMembers = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k', 'priv'];
 
-function isLoopback(hostname: string): boolean {
+/** Whether a host, as it stands in a URL, is this machine. */
+export function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname);
 }
 

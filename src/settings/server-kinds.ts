@@ -13,6 +13,18 @@ export const webUrl: Kind<string> = {
   found: (given) => given.replace(/^.*@/s, '…@'),
 };
 
+/** Where a browser is sent to sign in: an address of the web, or a path of this server. */
+export const loginUri: Kind<string> = {
+  allowed: 'an http or https address without user and password, or a path that begins with one /',
+  parse(given) {
+    if (/^\/(?![/\\])[^\s\\]*$/.test(given)) return given;
+    if (!URL.canParse(given)) return undefined;
+    const { protocol, username, password, href } = new URL(given);
+    return /^https?:$/.test(protocol) && username === '' && password === '' ? href : undefined;
+  },
+  found: (given) => given.replace(/^.*@/s, '…@'),
+};
+
 /** The origins that a browser may call from; `*` and `null` would let in everybody. */
 export const origins: Kind<readonly string[]> = {
   allowed: 'a list with commas of origins such as https://runbooks.example.com; neither * nor null',

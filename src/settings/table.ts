@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { keySetJson, keySetUrl, roleMapping } from './auth-kinds.ts';
 import { defaultExecutionDir, defaultRunbooksDir, defaultStateDir, type Host } from './defaults.ts';
 import { filePath, flag, type Kind, list, listOf, oneOf, text, wholeNumber } from './kinds.ts';
-import { metricPrefix, origins, proxies, redisUrl, webUrl } from './server-kinds.ts';
+import { loginUri, metricPrefix, origins, proxies, redisUrl, webUrl } from './server-kinds.ts';
 
 /** One setting: how it is called, what it may be, what it is where nobody says. */
 export interface Setting {
@@ -97,6 +97,7 @@ const settingsTable = {
     default: 'text',
     what: 'The form of a line in the log: `YYYY-MM-DD HH:MM:SS - LEVEL - logger - message`, or an object',
   },
+  UI_HEADER: { kind: text, default: 'Runbooks', what: 'The title of the page' },
   AUTH_PROVIDER: {
     kind: oneOf('shared_secret', 'jwks', 'oidc', 'mock'),
     defaultIs: '`shared_secret` where `JWT_SECRET` is set, `jwks` where a key set is',
@@ -203,6 +204,20 @@ const settingsTable = {
     default: 'true',
     preference: true,
     what: 'Whether a token without an expiry is refused',
+  },
+  OIDC_CLIENT_ID: {
+    kind: text,
+    what: 'The client that this server is at the provider; with it, people sign in with a browser (needs `AUTH_PROVIDER=oidc`)',
+  },
+  OIDC_CLIENT_SECRET: { kind: text, secret: true, what: 'Its secret, where the provider has given it one' },
+  IDP_LOGIN_URI: {
+    kind: loginUri,
+    what: 'Where `/auth/login` sends a browser where `OIDC_CLIENT_ID` is not set; it gets `return_url`',
+  },
+  SESSION_TTL_HOURS: {
+    kind: wholeNumber(1, 336),
+    default: '336',
+    what: 'How long one stays signed in at most',
   },
   CORS_ORIGINS: {
     kind: origins,

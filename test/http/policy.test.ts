@@ -13,8 +13,10 @@ const routes = Object.entries<{ readonly permission: Permission }>(policy).map((
   const [method, url] = route.split(' ') as [HTTPMethods, string];
   return { route, method, url, permission };
 });
-const guarded = routes.filter(({ permission }) => permission !== 'public');
-const open = routes.filter(({ permission }) => permission === 'public');
+const isOpen = ({ permission }: { readonly permission: Permission }) =>
+  permission === 'public' || permission === 'optional';
+const guarded = routes.filter((route) => !isOpen(route));
+const open = routes.filter(isOpen);
 
 let documents: string;
 beforeAll(async () => {
@@ -196,7 +198,7 @@ type Person = keyof typeof people;
 const everyone = Object.keys(people) as Person[];
 
 /** Who is answered what; all others 403, or 404 where it is a run that they may not see. */
-const mayUse: Readonly<Record<Exclude<Permission, 'public'>, readonly Person[]>> = {
+const mayUse: Readonly<Record<Exclude<Permission, 'public' | 'optional'>, readonly Person[]>> = {
   authenticated: everyone,
   claims: ['operator'],
   run: ['operator', 'owner', 'auditor', 'admin'],

@@ -44,6 +44,8 @@ it('knows every variable that a secret may come from', () => {
     'AUTH_SHARED_SECRET_FILE',
     'JWT_SECRET_PREVIOUS',
     'JWT_SECRET_PREVIOUS_FILE',
+    'OIDC_CLIENT_SECRET',
+    'OIDC_CLIENT_SECRET_FILE',
     'REDIS_URL',
     'REDIS_URL_FILE',
   ]);

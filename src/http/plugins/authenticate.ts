@@ -1,12 +1,15 @@
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { principalFromClaims } from '../../auth/principal.ts';
 import { providerOf, type Provider } from '../../auth/provider.ts';
-import { tokenVerifier, type VerifyToken } from '../../auth/token.ts';
-import { isRunbookError, RunbookError } from '../../errors.ts';
+import { tokenVerifier } from '../../auth/token.ts';
+import { type ErrorCode, isRunbookError, RunbookError } from '../../errors.ts';
 import { oneLine } from '../../one-line.ts';
 import type { App, Log, ServerContext, ServerSettings } from '../context.ts';
 import { type Permission, rowOf } from '../policy.ts';
 import type { RunManager } from '../runs/manager.ts';
+import { publicUrl, type SignIn } from '../sign-in/open.ts';
+import { requireSameSite } from '../sign-in/same-site.ts';
+import type { Found } from '../sign-in/sessions.ts';
 import type { Metrics } from './metrics.ts';
 import type { RateLimits } from './rate-limit.ts';
 
@@ -14,6 +17,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** The run whose own token this request came with. */
     callingRun: string | undefined;
+    /** The session that this request came with, where it came without a token. */
+    session: Found | undefined;
   }
 }
 
@@ -23,7 +28,12 @@ declare module 'fastify' {
  *
  * @throws RunbookError `invalid_setting` where nothing is set up to verify tokens with
  */
-export function authenticate(app: App, context: ServerContext, limits: RateLimits): void {
+export function authenticate(
+  app: App,
+  context: ServerContext,
+  limits: RateLimits,
+  signIn: SignIn | undefined,
+): void {
   const { settings, runs } = context;
   const log = context.log.child({ logger: 'runbook.auth' });
   const provider = providerOf(settings);
@@ -34,6 +44,7 @@ export function authenticate(app: App, context: ServerContext, limits: RateLimit
   app.decorateRequest('principal', null as never);
   app.decorateRequest('token', undefined);
   app.decorateRequest('callingRun', undefined);
+  app.decorateRequest('session', undefined);
 
   app.addHook('onRoute', ({ method, url }) => {
     const missing = [method].flat().find((each) => rowOf(each, url) === undefined);
@@ -41,29 +52,49 @@ export function authenticate(app: App, context: ServerContext, limits: RateLimit
   });
 
   app.addHook('onRequest', async (request, reply) => {
+    const sessionId =
+      request.headers.authorization === undefined ? signIn?.cookies.session(request) : undefined;
+    if (sessionId !== undefined) requireSameSite(request, publicUrl(context));
     const permission = permissionOf(request, settings);
-    if (needsPrincipal(permission, request)) {
-      // All scripts call from one address: whoever floods us from there must not keep out the others.
-      const isRun = await identifyRun(request, runs).catch(async (error: unknown) => {
-        await limits.refuseFlood(request, reply);
-        throw error;
-      });
-      if (!isRun) {
-        await limits.refuseFlood(request, reply);
-        await identify(request, settings, verify);
+    if (needsPrincipal(permission, request, sessionId)) {
+      try {
+        await identify(request, reply, sessionId);
+      } catch (error) {
+        // Whoever asks whether they are signed in is told that they are not.
+        if (permission !== 'optional' || !isNobody(error)) throw error;
+        await limits.countFailure(request);
       }
     }
     if (request.callingRun === undefined) await limits.count(request, reply);
     if (permission === 'admin') requireRole(request, settings.ADMIN_ROLES);
   });
 
+  async function identify(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    sessionId: string | undefined,
+  ): Promise<void> {
+    // All scripts call from one address: whoever floods us from there must not keep out the others.
+    const isRun = await identifyRun(request, runs).catch(async (error: unknown) => {
+      await limits.refuseFlood(request, reply);
+      throw error;
+    });
+    if (isRun) return;
+    await limits.refuseFlood(request, reply);
+    const token =
+      signIn && sessionId !== undefined
+        ? await resumeSession(request, reply, sessionId, signIn)
+        : (request.token = bearerToken(request.headers.authorization));
+    request.principal = principalFromClaims(await verify(token), settings);
+  }
+
   // Also for what routes throw themselves, once they have read a runbook's claims.
   app.addHook('onError', async (request, reply, error) => {
     if (!isRunbookError(error)) return;
     const challenge = challengeOf(error);
-    if (challenge === undefined && error.code !== 'jwks_fetch_error') return;
+    if (challenge === undefined && !reported.has(error.code)) return;
     if (challenge !== undefined) reply.header('www-authenticate', challenge);
-    if (error.code === 'missing_token' || error.code === 'invalid_token') await limits.countFailure(request);
+    if (isNobody(error)) await limits.countFailure(request);
     reportFailure(request, error, log, context.metrics);
   });
 }
@@ -90,8 +121,13 @@ function permissionOf(
   return ENABLE_LOGIN ? 'authenticated' : 'admin';
 }
 
-function needsPrincipal(permission: Permission, { headers, query }: FastifyRequest): boolean {
+function needsPrincipal(
+  permission: Permission,
+  { headers, query }: FastifyRequest,
+  sessionId: string | undefined,
+): boolean {
   if (permission === 'public') return false;
+  if (permission === 'optional') return headers.authorization !== undefined || sessionId !== undefined;
   const hasStreamToken = permission === 'stream' && Object.hasOwn(Object(query), 'token');
   return !hasStreamToken || headers.authorization !== undefined;
 }
@@ -113,15 +149,34 @@ async function identifyRun(
   return true;
 }
 
-async function identify(
+/** @returns the token of the session, which is to be verified like any other */
+async function resumeSession(
   request: FastifyRequest,
-  settings: ServerSettings,
-  verify: VerifyToken,
-): Promise<void> {
-  const token = bearerToken(request.headers.authorization);
-  request.token = token;
-  request.principal = principalFromClaims(await verify(token), settings);
+  reply: FastifyReply,
+  id: string,
+  { cookies, sessions }: SignIn,
+): Promise<string> {
+  const session = await sessions.find(id);
+  if (!session) {
+    cookies.clearSession(reply);
+    throw new RunbookError('invalid_token', 'The session has ended; sign in again');
+  }
+  if (session.id !== id) cookies.setSession(reply, session.id, session.endsAt);
+  request.session = session;
+  return session.token;
 }
+
+function isNobody(error: unknown): boolean {
+  return isRunbookError(error) && (error.code === 'missing_token' || error.code === 'invalid_token');
+}
+
+/** Besides those that a challenge goes with. */
+const reported = new Set<ErrorCode>([
+  'jwks_fetch_error',
+  'cross_site',
+  'sign_in_failed',
+  'sign_in_unavailable',
+]);
 
 /** @see RFC 6750, section 2.1, and RFC 9110, section 11.1: the scheme's case does not matter */
 function bearerToken(header: string | undefined): string {

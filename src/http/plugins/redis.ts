@@ -1,4 +1,4 @@
-// A chunk of its own: loaded only where requests are counted in Redis.
+// A chunk of its own: loaded only where requests are counted, or sessions are kept, in Redis.
 import { Redis } from 'ioredis';
 
 /** A connection that never makes a request wait long, and comes back by itself. */

@@ -106,7 +106,10 @@ export function runbookRoutes(app: App, context: ServerContext): void {
       const { etag, body } = await lists.forPrincipal(request.principal, request.query.q ?? '');
       // Made once for all who may do the same: lists.ts, and not a schema, says what is in it.
       const reply = typed as unknown as FastifyReply;
-      reply.header('etag', etag).header('cache-control', 'private, no-cache').header('vary', 'Authorization');
+      reply
+        .header('etag', etag)
+        .header('cache-control', 'private, no-cache')
+        .header('vary', 'Authorization, Cookie');
       if (isKnown(request.headers['if-none-match'], etag)) return reply.code(304).send();
       return reply.type('application/json; charset=utf-8').send(body);
     },

@@ -1,0 +1,169 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { isRunbookError, RunbookError } from '../../errors.ts';
+import { oneLine } from '../../one-line.ts';
+import { isLoopback } from '../../settings/auth-kinds.ts';
+import type { App, ServerContext } from '../context.ts';
+import { answerOf } from '../errors.ts';
+import { errorBody } from '../schemas.ts';
+import { publicUrl, type SignIn } from '../sign-in/open.ts';
+import { returnPathOf } from '../sign-in/return-path.ts';
+
+const WAYS = ['oidc', 'redirect', 'dev', 'token'] as const;
+
+const sessionBody = z.object({
+  signed_in: z.boolean(),
+  subject: z.string().nullable(),
+  roles: z.array(z.string()),
+  expires_at: z.string().nullable().describe('When one has to sign in again at the latest'),
+  ways: z.array(z.enum(WAYS)).describe('How one can sign in here, the best one first'),
+  title: z.string().describe('Of the page (UI_HEADER)'),
+});
+
+const loginQuery = z.object({
+  return_url: z.string().optional().describe('A path of this server, where the browser goes then'),
+});
+
+/** Signing in with a browser, and out. */
+export function signInRoutes(app: App, context: ServerContext, signIn: SignIn | undefined): void {
+  const { settings, now } = context;
+  const log = context.log.child({ logger: 'runbook.sign_in' });
+
+  app.get(
+    '/auth/login',
+    {
+      schema: {
+        summary: 'Sign in with a browser',
+        querystring: loginQuery,
+        response: { 302: z.null(), 404: errorBody },
+      },
+      errorHandler: answerPeople,
+    },
+    async (request, typed) => {
+      const reply = typed as unknown as FastifyReply;
+      const returnPath = returnPathOf(ownPathOf(request.query.return_url, context));
+      if (!signIn) {
+        const { IDP_LOGIN_URI } = settings;
+        if (IDP_LOGIN_URI === undefined) throw new RunbookError('not_found', 'Not found');
+        return reply.redirect(withReturnUrl(IDP_LOGIN_URI, publicUrl(context) + returnPath));
+      }
+      // The provider sends the browser back to localhost, where a cookie of 127.0.0.1 would be missing.
+      if (
+        settings.PUBLIC_URL === undefined &&
+        isLoopback(request.hostname) &&
+        request.hostname !== 'localhost'
+      ) {
+        return reply.redirect(withReturnUrl(`${publicUrl(context)}/auth/login`, returnPath));
+      }
+      const { location, browserId, seconds } = await signIn.begin(
+        returnPath,
+        signIn.cookies.browser(request),
+      );
+      signIn.cookies.setBrowser(reply, browserId, seconds);
+      return reply.redirect(location.href);
+    },
+  );
+
+  app.get(
+    '/auth/callback',
+    { schema: { hide: true }, errorHandler: answerPeople },
+    async (request, typed) => {
+      const reply = typed as unknown as FastifyReply;
+      if (!signIn) throw new RunbookError('not_found', 'Not found');
+      const { cookies, sessions } = signIn;
+      const search = /\?.*/s.exec(request.url)?.[0] ?? '';
+      const { session, principal, returnPath } = await signIn.finish(search, cookies.browser(request));
+      const before = cookies.session(request);
+      if (before !== undefined) await sessions.end(before);
+      cookies.setSession(reply, session.id, session.endsAt);
+      log.info(`Signed in: ${whoIn(request, principal.subject)}`);
+      return reply.redirect(returnPath);
+    },
+  );
+
+  app.post(
+    '/auth/logout',
+    { schema: { summary: 'Sign out', response: { 200: z.object({ success: z.literal(true) }) } } },
+    async (request, typed) => {
+      const reply = typed as unknown as FastifyReply;
+      const id = signIn?.cookies.session(request);
+      if (signIn && id !== undefined) {
+        await signIn.sessions.end(id);
+        signIn.cookies.clearSession(reply);
+        log.info(`Signed out: ${whoIn(request)}`);
+      }
+      return { success: true as const };
+    },
+  );
+
+  const ways = waysIn(context, signIn);
+  app.get(
+    '/auth/session',
+    { schema: { summary: 'Who is signed in, and how one can be', response: { 200: sessionBody } } },
+    async ({ principal, session }: FastifyRequest) => {
+      const { exp } = Object(principal?.claims) as { readonly exp?: unknown };
+      const endsAt = session?.endsAt ?? (typeof exp === 'number' ? new Date(exp * 1000) : undefined);
+      return {
+        signed_in: Boolean(principal) && (endsAt === undefined || endsAt > now()),
+        subject: principal?.subject ?? null,
+        roles: [...(principal?.roles ?? [])],
+        expires_at: endsAt?.toISOString() ?? null,
+        ways,
+        title: settings.UI_HEADER,
+      };
+    },
+  );
+}
+
+function waysIn({ settings }: ServerContext, signIn: SignIn | undefined): (typeof WAYS)[number][] {
+  const isThere = {
+    oidc: signIn !== undefined,
+    redirect: signIn === undefined && settings.IDP_LOGIN_URI !== undefined,
+    dev: settings.ENABLE_LOGIN,
+    token: true,
+  };
+  return WAYS.filter((way) => isThere[way]);
+}
+
+/** Stage0's page names itself with its origin; that of this server is as good as none. */
+function ownPathOf(given: string | undefined, context: ServerContext): string | undefined {
+  const own = publicUrl(context);
+  return given?.startsWith(`${own}/`) === true ? given.slice(own.length) : given;
+}
+
+function withReturnUrl(address: string, returnUrl: string): string {
+  const [before = '', ...fragment] = address.split('#');
+  const query = `${before.includes('?') ? '&' : '?'}return_url=${encodeURIComponent(returnUrl)}`;
+  return [before + query, ...fragment].join('#');
+}
+
+function whoIn({ ip, correlationId }: FastifyRequest, subject?: string): string {
+  const who = subject === undefined ? '' : `principal=${oneLine(subject)} `;
+  return `${who}address=${ip} correlation_id=${correlationId}`;
+}
+
+/** Whoever follows a link is a person with a browser, and wants to know what to do now. */
+function answerPeople(error: unknown, { headers }: FastifyRequest, reply: FastifyReply): void {
+  if (!isRunbookError(error) || !/\btext\/html\b/.test(headers.accept ?? '')) throw error;
+  const { status, body } = answerOf(error);
+  void reply.code(status).type('text/html; charset=utf-8').send(page(body.error));
+}
+
+function page(message: string): string {
+  return `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Sign in</title>
+<main>
+<h1>You are not signed in</h1>
+<p>${escaped(message)}</p>
+<p><a href="/auth/login">Sign in again</a> · <a href="/">Home</a></p>
+</main>
+</html>
+`;
+}
+
+function escaped(text: string): string {
+  return text.replaceAll(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+}
