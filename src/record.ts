@@ -255,7 +255,10 @@ function keepRecord(input: RecordInput): RunKeeper {
         ...(warnings.length > 0 && { warnings }),
         ...(unwritten.size > 0 && { unwritten: [...unwritten] }),
       };
-      if (!open) return [noRecord(input, problem)];
+      if (!open) {
+        record = { ...record, unwritten: ['record'] };
+        return [noRecord(input, problem)];
+      }
       try {
         await open.write(record).catch((error: unknown) => {
           problem = error;

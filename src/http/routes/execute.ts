@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { isRunbookError, type ErrorCode } from '../../errors.ts';
 import type { App, ServerContext } from '../context.ts';
 import { executeBody, runbookParameters, valueSources } from '../schemas.ts';
-import { sendEnd, sendEvents } from '../runs/stream.ts';
+import { EVENT_STREAM, sendEnd, sendEvents } from '../runs/stream.ts';
 
 /** Executes a runbook; the answer is the stream of its events, its end, or where both can be found. */
 export function executeRoutes(app: App, context: ServerContext): void {
@@ -15,7 +15,15 @@ export function executeRoutes(app: App, context: ServerContext): void {
 
   app.post(
     '/api/runbooks/:filename/execute',
-    { schema: { params: runbookParameters, body: executeBody } },
+    {
+      schema: {
+        summary: 'Execute a runbook; the answer is the stream of its events',
+        description: DESCRIPTION,
+        produces: [EVENT_STREAM, 'application/json'],
+        params: runbookParameters,
+        body: executeBody,
+      },
+    },
     async (request, reply) => {
       const { body } = request;
       const document = await library.find(request.params.filename);
@@ -44,6 +52,11 @@ export function executeRoutes(app: App, context: ServerContext): void {
     },
   );
 }
+
+const DESCRIPTION =
+  'The events are `started`, `stdout` and `stderr`, and `done` with the result as one line of JSON. With `Accept: ' +
+  'application/json` the answer is that result alone; with `Prefer: respond-async` it is 202 at once, with the ' +
+  'address of the run.';
 
 const TRY_AGAIN = new Set<ErrorCode>([
   'queue_full',

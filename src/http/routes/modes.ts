@@ -7,26 +7,31 @@ const modeAnswer = z.object({ success: z.literal(true), mode: z.enum(['active', 
 
 /** What an administrator does to the whole server. */
 export function modeRoutes(app: App, { runs, log, stop }: ServerContext): void {
-  const schema = { response: { 200: modeAnswer } };
+  const schema = (summary: string) => ({ summary, response: { 200: modeAnswer } });
 
-  app.post('/api/pause', { schema }, async (request) => {
+  app.post('/api/pause', { schema: schema('Start no more runs, until it is undone') }, async (request) => {
     await runs.pause(request.principal.subject);
     return changed('The server is paused: no run is started', request);
   });
 
-  app.post('/api/resume', { schema }, async (request) => {
+  app.post('/api/resume', { schema: schema('Start runs again') }, async (request) => {
     await runs.resume();
     return changed('The server goes on', request);
   });
 
-  app.post('/api/runs/cancel-all', { schema }, async (request) => {
+  app.post('/api/runs/cancel-all', { schema: schema('End all runs') }, async (request) => {
     runs.cancelAll();
     return changed('All runs are being cancelled', request);
   });
 
   app.post(
     '/api/shutdown',
-    { schema: { response: { 200: z.object({ message: z.string() }) } } },
+    {
+      schema: {
+        summary: 'End the server, when its runs have ended',
+        response: { 200: z.object({ message: z.string() }) },
+      },
+    },
     async (request) => {
       changed('Shutdown initiated', request);
       stop();

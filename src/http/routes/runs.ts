@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { isRunbookError, RunbookError } from '../../errors.ts';
@@ -11,7 +12,7 @@ import { BEGINNING, cursorOf, type Cursor } from '../runs/cursor.ts';
 import { leftOut } from '../runs/framing.ts';
 import { fileOf } from '../runs/live-run.ts';
 import { runView, viewOf } from '../runs/run-view.ts';
-import { sendEvents } from '../runs/stream.ts';
+import { EVENT_STREAM, sendEvents } from '../runs/stream.ts';
 import { requireCancel, visibility, visibleRecord } from '../runs/visibility.ts';
 
 const listQuery = z.object({
@@ -45,6 +46,7 @@ export function runRoutes(app: App, context: ServerContext): void {
     '/api/runs',
     {
       schema: {
+        summary: 'Runs, the newest first',
         querystring: listQuery,
         response: {
           200: z.object({
@@ -63,7 +65,13 @@ export function runRoutes(app: App, context: ServerContext): void {
 
   app.get(
     '/api/runs/:id',
-    { schema: { params: idParams, response: { 200: z.object({ success: z.literal(true), run: runView }) } } },
+    {
+      schema: {
+        summary: 'A run',
+        params: idParams,
+        response: { 200: z.object({ success: z.literal(true), run: runView }) },
+      },
+    },
     async ({ params, principal }) => {
       return { success: true as const, run: viewOf(await visibleRecord(params.id, principal, context)) };
     },
@@ -71,9 +79,20 @@ export function runRoutes(app: App, context: ServerContext): void {
 
   app.get(
     '/api/runs/:id/events',
-    { schema: { params: idParams, querystring: eventsQuery } },
+    {
+      schema: {
+        summary: 'The events of a run as a stream, from the beginning or behind one of them',
+        params: idParams,
+        querystring: eventsQuery,
+        produces: [EVENT_STREAM],
+      },
+    },
     async (request, reply) => {
       const { id } = request.params;
+      if (request.method === 'HEAD') {
+        await visibleRecord(id, request.principal, context);
+        return reply.type(EVENT_STREAM).send();
+      }
       if (request.query.token === undefined) await visibleRecord(id, request.principal, context);
       else streamTokens.use(request.query.token, id);
       const cursor = startOf(request);
@@ -85,7 +104,14 @@ export function runRoutes(app: App, context: ServerContext): void {
 
   app.get(
     '/api/runs/:id/log',
-    { schema: { params: idParams, querystring: logQuery } },
+    {
+      schema: {
+        summary: 'What a run printed to a stream, or a part of it',
+        params: idParams,
+        querystring: logQuery,
+        produces: ['text/plain'],
+      },
+    },
     async ({ params, query, principal }, reply) => {
       const { stream, from = 0, to = Number.MAX_SAFE_INTEGER } = query;
       if (to < from) throw new RunbookError('usage', `to: expected at least from (${from}), found ${to}`);
@@ -103,6 +129,7 @@ export function runRoutes(app: App, context: ServerContext): void {
     '/api/runs/:id/cancel',
     {
       schema: {
+        summary: 'End a run; asked again, kill it',
         params: idParams,
         response: { 202: z.object({ success: z.literal(true), run_id: z.string() }) },
       },
@@ -120,6 +147,7 @@ export function runRoutes(app: App, context: ServerContext): void {
 
 /** So many records are looked at for one answer; who wants more asks with `before`. */
 const MOST_READ = 5000;
+const AT_ONCE = 20;
 
 async function listRuns(
   { runbook, principal, state, before, limit }: z.infer<typeof listQuery>,
@@ -135,7 +163,8 @@ async function listRuns(
       next = found.length === limit ? found.at(-1)!.id : next;
       break;
     }
-    read++;
+    // Records are read in place; whoever looks through many must not keep others waiting.
+    if (++read % AT_ONCE === 0) await setImmediate();
     if (read === MOST_READ) next = id;
     const record = await listedRecord(stateFolder, id);
     if (!record || (state !== undefined && record.state !== state)) continue;

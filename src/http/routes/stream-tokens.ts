@@ -8,6 +8,7 @@ export function streamTokenRoutes(app: App, context: ServerContext): void {
     '/api/stream-tokens',
     {
       schema: {
+        summary: 'A token that opens one stream of a run, for a browser that cannot send a header',
         body: z.object({ run_id: z.string() }),
         response: { 201: z.object({ token: z.string(), expires_at: z.string() }) },
       },

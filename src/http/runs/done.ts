@@ -11,18 +11,19 @@ import { fileOf } from './live-run.ts';
  */
 export async function* doneJson(record: RunRecord, folder: string): AsyncGenerator<string> {
   const { outcome, errors, messages } = endOf(record);
-  const { output } = record;
+  const { output, unwritten = [] } = record;
+  const counts = output ? [output.stdout, output.stderr] : [];
   const isTruncated =
-    output !== undefined &&
-    (output.stdout.keptBytes < output.stdout.totalBytes ||
-      output.stderr.keptBytes < output.stderr.totalBytes);
+    counts.some(({ keptBytes, totalBytes }) => keptBytes < totalBytes) ||
+    unwritten.some((part) => part === 'output' || part === 'record');
+  const lacks = unwritten.map((part) => `The record of this run could not be written: ${part}`);
   yield `{"success": ${outcome.success}, "runbook": ${JSON.stringify(fileOf(record))}`;
   yield `, "return_code": ${outcome.returnCode}, "stdout": "`;
   yield* escapedOutput(folder, 'stdout');
   yield '", "stderr": "';
   if (messages === '') yield* escapedOutput(folder, 'stderr');
   else yield escaped(messages);
-  yield `", "errors": ${list(errors)}, "warnings": ${list(record.warnings ?? [])}`;
+  yield `", "errors": ${list(errors)}, "warnings": ${list([...(record.warnings ?? []), ...lacks])}`;
   yield `, "run_id": ${JSON.stringify(record.id)}, "outcome": ${JSON.stringify(record.state)}`;
   yield `, "duration_ms": ${record.durationMs ?? 0}, "outputs": ${JSON.stringify(record.outputs ?? {})}`;
   yield `, "truncated": ${isTruncated}}`;

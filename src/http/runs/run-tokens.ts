@@ -26,6 +26,9 @@ const ISSUER = 'runbook-run';
 const AUDIENCE = 'runbook-runs';
 const ALGORITHM = 'HS256';
 
+/** What we hold of the caller counts; the token shows it as far as an environment has room for it three times. */
+const MOST_CLAIMS = 4096;
+
 /** Signs with a key that is made here, told to nobody, and gone with this process. */
 export function createRunTokens(): RunTokens {
   const key = randomBytes(32);
@@ -37,7 +40,8 @@ export function createRunTokens(): RunTokens {
       const { subject, roles, claims } = principal;
       // It does not expire with the caller's: a run may take longer than that is valid.
       const { exp: _exp, nbf: _nbf, jti: _jti, ...others } = claims;
-      return new SignJWT({ ...others, roles, run_id: runId })
+      const shown = JSON.stringify(others).length <= MOST_CLAIMS ? { ...others, roles } : {};
+      return new SignJWT({ ...shown, run_id: runId })
         .setProtectedHeader({ alg: ALGORITHM, typ: 'JWT', kid: keyId })
         .setIssuer(ISSUER)
         .setAudience(AUDIENCE)

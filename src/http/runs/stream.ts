@@ -5,6 +5,8 @@ import { doneJson } from './done.ts';
 import { feed } from './feed.ts';
 import type { Following } from './manager.ts';
 
+export const EVENT_STREAM = 'text/event-stream; charset=utf-8';
+
 /** Answers with the events of a run, as they come; a reader who goes away or is slow is no concern of the run. */
 export function sendEvents(
   reply: FastifyReply,
@@ -14,7 +16,7 @@ export function sendEvents(
   const { source, reader } = following;
   leaveWithConnection(reply, following);
   return reply
-    .type('text/event-stream; charset=utf-8')
+    .type(EVENT_STREAM)
     .header('cache-control', 'no-cache')
     .header('x-accel-buffering', 'no')
     .send(Readable.from(feed(source, from, reader), { objectMode: false }));
