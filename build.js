@@ -2,6 +2,7 @@
 // dynamically, so that a command loads only what it needs (esbuild itself splits only ES modules).
 import { build } from 'esbuild';
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { chmodSync, copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -102,12 +103,19 @@ function takeCodeCache() {
     const program =
       "const loader=require('./bin/loader.js');process.on('exit',loader.writeCodeCache);loader.load('main.cjs')";
     const execute = ['execute', sample, '-e', 'TEST_VAR=hello'];
-    for (const args of [['validate', '--static', sample], execute, execute]) {
-      execFileSync(process.execPath, ['-e', program, '--', 'runbook', ...args], {
+    // A server that asks itself to stop once it listens.
+    const untilItListens =
+      "const {write}=process.stdout;process.stdout.write=function(...all){if(/Listening/.test(all[0]))process.kill(process.pid,'SIGTERM');return write.apply(this,all)};";
+    const serve = ['serve', '--port', '0', '--host', '127.0.0.1', '--runbooks-dir', scratch];
+    for (const args of [serve, ['validate', '--static', sample], execute, execute]) {
+      const code = args === serve ? untilItListens + program : program;
+      execFileSync(process.execPath, ['-e', code, '--', 'runbook', ...args], {
         cwd: root,
         stdio: 'ignore',
+        timeout: 30_000,
         env: {
           PATH: process.env.PATH,
+          JWT_SECRET: randomBytes(48).toString('base64'),
           HOME: scratch,
           TMPDIR: scratch,
           XDG_CACHE_HOME: scratch,
