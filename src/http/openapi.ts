@@ -15,9 +15,14 @@ export async function describeRoutes(
   routes: readonly RouteOptions[],
   { settings, port }: Pick<ServerContext, 'settings' | 'port'>,
 ): Promise<string> {
-  const app = fastify();
-  app.setValidatorCompiler(() => () => true);
-  app.setSerializerCompiler(() => () => '');
+  const app = fastify({
+    schemaController: {
+      compilersFactory: {
+        buildValidator: () => (() => () => true) as never,
+        buildSerializer: () => (() => () => '') as never,
+      },
+    },
+  });
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',

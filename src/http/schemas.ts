@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { RunbookError } from '../errors.ts';
 import type { ValueSource } from '../execute/values.ts';
 import { oneLine } from '../one-line.ts';

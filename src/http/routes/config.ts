@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { App, ServerContext } from '../context.ts';
 
 const config = z.object({

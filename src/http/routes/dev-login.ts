@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { issueToken } from '../../auth/sign.ts';
 import { RunbookError } from '../../errors.ts';
 import { oneLine } from '../../one-line.ts';

@@ -1,5 +1,5 @@
 import type { FastifyReply, RouteOptions } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { RunbookError } from '../../errors.ts';
 import type { App, ServerContext } from '../context.ts';
 

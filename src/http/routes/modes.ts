@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { oneLine } from '../../one-line.ts';
 import type { App, ServerContext } from '../context.ts';
 

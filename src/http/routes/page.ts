@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { RunbookError } from '../../errors.ts';
 import type { App } from '../context.ts';
 

@@ -1,5 +1,5 @@
 import type { FastifyReply } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { authorize } from '../../auth/authorize.ts';
 import { validate } from '../../engine.ts';
 import { RunbookError } from '../../errors.ts';

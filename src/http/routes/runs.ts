@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import type { FastifyRequest } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { isRunbookError, RunbookError } from '../../errors.ts';
 import type { StreamName } from '../../execute/events.ts';
 import { oneLine } from '../../one-line.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { RUN_STATES, type RunRecord } from '../../store/runs.ts';
 import { fileOf } from './live-run.ts';
 
