@@ -28,7 +28,9 @@ afterAll(() => server[Symbol.asyncDispose]());
 
 /** The others are files: of the page, and of the explorer. */
 const isOfTheApi = (route: string) =>
-  /^[A-Z]+ \/(?:api\/|auth\/(?!callback)|healthz$|readyz$|metrics$|dev-login$|docs\/openapi\.yaml$)/.test(route);
+  /^[A-Z]+ \/(?:api\/|auth\/(?!callback)|healthz$|readyz$|metrics$|dev-login$|docs\/openapi\.yaml$)/.test(
+    route,
+  );
 
 it('names every route of the table of who may, and no other', () => {
   const described = Object.entries(description.paths).flatMap(([path, operations]) =>
