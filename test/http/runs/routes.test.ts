@@ -7,7 +7,7 @@ import { historyOf } from '../../e2e/rig.ts';
 import { writeRunbook, type RunbookParts } from '../../e2e/rig.ts';
 import { tokenWith } from '../../auth/material.ts';
 import { startApp, type TestApp } from '../app.ts';
-import { doneOf, eventsIn, printed } from './rig.ts';
+import { doneOf, eventsIn, printed, read } from './rig.ts';
 
 interface Call {
   readonly method?: 'GET' | 'POST';
@@ -339,6 +339,14 @@ it('logs each finished run as a line of JSON, and counts it', async () => {
     outcome: 'succeeded',
   });
   expect(JSON.stringify(line)).not.toContain('Ohqu4eihoo2aeJ5e');
+  const schema = JSON.parse(
+    await read(path.join(import.meta.dirname, '../../../docs/history-schema.json')),
+  ) as {
+    required: string[];
+    properties: { breadcrumb: { required: string[] } };
+  };
+  expect(Object.keys(line)).toEqual(schema.required);
+  expect(Object.keys(line['breadcrumb'] as object)).toEqual(schema.properties.breadcrumb.required);
   expect(await metric('runbook_executions_total', { runbook: 'Doc.md', outcome: 'succeeded' })).toBe(1);
 });
 
