@@ -7,7 +7,7 @@ import { RunbookPage } from './pages/runbook.tsx';
 import { RunsPage } from './pages/runs.tsx';
 import { SignIn, SignInPage } from './pages/sign-in.tsx';
 import { decoded, location } from './router.ts';
-import { session, signOut, ways } from './session.ts';
+import { pageTitle, session, signOut } from './session.ts';
 
 /** The frame of all pages, and the page that the address names. */
 export function App(): JSX.Element {
@@ -31,7 +31,7 @@ function Header({ path }: { readonly path: string }): JSX.Element {
   return (
     <header class="top">
       <a class="brand" href="/">
-        <Text value={ways.value.title ?? 'Runbooks'} />
+        <Text value={pageTitle.value} />
       </a>
       <nav aria-label="Main">
         {typeof who === 'object' &&

@@ -10,18 +10,16 @@ export interface Session {
   readonly by: 'cookie' | 'token';
 }
 
-/** How one may sign in here. */
+/** How one may sign in here: at a provider, or another page elsewhere, to both of which /auth/login leads. */
 export interface SignInWays {
-  readonly oidc: boolean;
+  readonly elsewhere: boolean;
   readonly dev: boolean;
-  /** The address of a page elsewhere that signs people in (IDP_LOGIN_URI). */
-  readonly redirect: string | undefined;
-  readonly title: string | undefined;
 }
 
 /** `unknown` until the server has been asked; `ended` where it was there and is no more. */
 export const session = signal<Session | 'unknown' | 'out' | 'ended'>('unknown');
-export const ways = signal<SignInWays>({ oidc: false, dev: false, redirect: undefined, title: undefined });
+export const ways = signal<SignInWays>({ elsewhere: false, dev: false });
+export const pageTitle = signal('Runbooks');
 
 /** Gone with the tab; never where another tab, or the next person at this machine, would find it. */
 const STORED = 'runbook.session';
@@ -40,17 +38,21 @@ export function bearer(): string | undefined {
 /** Finds out who is signed in: by a token of this tab, or by a cookie. */
 export async function openSession(): Promise<void> {
   const told = await askSession();
-  if (told) ways.value = told.ways;
+  if (told) {
+    const known = new Set(told.ways);
+    ways.value = { elsewhere: known.has('oidc') || known.has('redirect'), dev: known.has('dev') };
+    pageTitle.value = told.title;
+  }
   const stored = storedSession();
   if (stored) begin(stored);
-  else session.value = told?.session ?? 'out';
+  else session.value = sessionOf(told) ?? 'out';
 }
 
 /** Asks once more whether there is a cookie of somebody: after a sign-in in another tab. */
 export async function refreshSession(): Promise<void> {
   if (typeof session.value === 'object') return;
-  const told = await askSession();
-  if (told?.session) session.value = told.session;
+  const found = sessionOf(await askSession());
+  if (found) session.value = found;
 }
 
 /** Acts for whoever a token is of, from now on. The server alone says whether it is one. */
@@ -153,35 +155,28 @@ function readToken(given: string): Omit<Session, 'by'> {
   }
 }
 
-/** @returns undefined where the server has no sessions */
-async function askSession(): Promise<{ session: Session | undefined; ways: SignInWays } | undefined> {
-  const response = await fetch('/auth/session', {
-    headers: { accept: 'application/json', 'x-requested-with': 'runbook' },
-    credentials: 'same-origin',
-  }).catch(() => undefined);
-  if (!response?.ok) return undefined;
-  const told = (await response.json()) as SessionAnswer;
-  const login = new Set([told.login ?? []].flat());
-  return {
-    session:
-      told.signed_in && told.subject !== undefined
-        ? { subject: told.subject, roles: told.roles ?? [], expiresAt: told.expires_at, by: 'cookie' }
-        : undefined,
-    ways: {
-      oidc: login.has('oidc'),
-      dev: login.has('dev'),
-      redirect: told.login_uri,
-      title: told.title,
-    },
-  };
+/** @returns undefined where the server cannot be asked */
+async function askSession(): Promise<SessionAnswer | undefined> {
+  try {
+    const headers = { accept: 'application/json', 'x-requested-with': 'runbook' };
+    const response = await fetch('/auth/session', { headers, credentials: 'same-origin' });
+    return response.ok ? ((await response.json()) as SessionAnswer) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 interface SessionAnswer {
   readonly signed_in: boolean;
-  readonly subject?: string;
-  readonly roles?: readonly string[];
-  readonly expires_at?: string;
-  readonly login?: string | readonly string[];
-  readonly login_uri?: string;
-  readonly title?: string;
+  readonly subject: string | null;
+  readonly roles: readonly string[];
+  readonly expires_at: string | null;
+  readonly ways: readonly string[];
+  readonly title: string;
+}
+
+function sessionOf(told: SessionAnswer | undefined): Session | undefined {
+  if (!told?.signed_in) return undefined;
+  const { subject, roles, expires_at: expiresAt } = told;
+  return { subject: subject ?? '', roles, expiresAt: expiresAt ?? undefined, by: 'cookie' };
 }

@@ -1,7 +1,7 @@
 import { useEffect, useRef } from 'preact/hooks';
 import type { ComponentChildren, JSX } from 'preact';
 import { Text } from './inert.tsx';
-import { ways } from './session.ts';
+import { pageTitle } from './session.ts';
 
 /** The heading of a page; where the page is another one, reading goes on from here. */
 export function Title({
@@ -18,7 +18,7 @@ export function Title({
     hasTitle = true;
   }, []);
   useEffect(() => {
-    document.title = `${title} · ${ways.value.title ?? 'Runbooks'}`;
+    document.title = `${title} · ${pageTitle.value}`;
   }, [title]);
   return (
     <h1 ref={heading} tabIndex={-1}>

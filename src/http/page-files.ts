@@ -11,22 +11,19 @@ export interface PageFile {
   readonly plain: Buffer;
 }
 
-/** What the build has made of web/, by names such as `index.html` and `assets/main-Xy12.js`. */
-export const pageFiles: ReadonlyMap<string, PageFile> = new Map(
-  packed.map(({ name, gzip: base64 }) => {
-    const gzip = Buffer.from(base64, 'base64');
-    const plain = gunzipSync(gzip);
-    return [name, { type: typeOf(name), etag: `"${sha256Hex(plain).slice(0, 32)}"`, gzip, plain }];
-  }),
-);
-
-function typeOf(name: string): string {
-  return types.get(path.extname(name)) ?? 'application/octet-stream';
-}
-
 const types = new Map([
   ['.html', 'text/html; charset=utf-8'],
   ['.js', 'text/javascript; charset=utf-8'],
   ['.css', 'text/css; charset=utf-8'],
   ['.svg', 'image/svg+xml'],
 ]);
+
+/** What the build has made of web/, by names such as `index.html` and `assets/main-Xy12.js`. */
+export const pageFiles: ReadonlyMap<string, PageFile> = new Map(
+  packed.map(({ name, gzip: base64 }) => {
+    const type = types.get(path.extname(name)) ?? 'application/octet-stream';
+    const gzip = Buffer.from(base64, 'base64');
+    const plain = gunzipSync(gzip);
+    return [name, { type, etag: `"${sha256Hex(plain).slice(0, 32)}"`, gzip, plain }];
+  }),
+);

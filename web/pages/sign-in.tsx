@@ -24,19 +24,12 @@ export function SignInPage(): JSX.Element {
 
 /** All ways to sign in that there are here. @param isAside whether another page is to stay as it is */
 export function SignIn({ isAside = false }: { readonly isAside?: boolean }): JSX.Element {
-  const { oidc, redirect } = ways.value;
+  const { elsewhere, dev } = ways.value;
   return (
     <>
-      {oidc && <ProviderLink isAside={isAside} />}
-      {!oidc && redirect !== undefined && (
-        <p>
-          <a class="button primary" href={redirect} rel="noreferrer">
-            Sign in
-          </a>
-        </p>
-      )}
-      {ways.value.dev && <DevLogin />}
-      <PastedToken isFolded={oidc || ways.value.dev} />
+      {elsewhere && <ProviderLink isAside={isAside} />}
+      {dev && <DevLogin />}
+      <PastedToken isFolded={elsewhere || dev} />
     </>
   );
 }

@@ -12,6 +12,8 @@ const PAGES = ['/', '/runbooks/:filename', '/runs', '/runs/:id', '/admin', '/sig
 export function pageRoutes(app: App): void {
   for (const url of PAGES) {
     app.get(url, { schema: hidden }, async (request, reply) => {
+      // The router takes an asterisk, which asks about the server as a whole, for the root.
+      if (request.url === '*') throw new RunbookError('not_found', 'Not found');
       return sendFile('index.html', 'no-cache', request, reply);
     });
   }
