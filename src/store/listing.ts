@@ -1,4 +1,4 @@
-import { constants, readdirSync, statSync } from 'node:fs';
+import { constants, readdirSync, statSync, type Stats } from 'node:fs';
 import path from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { open } from '../disk.ts';
@@ -31,14 +31,17 @@ export interface Listing {
 }
 
 interface Known {
-  /** Of the file: what changes when it is written to. */
-  readonly key: string;
+  readonly file: string;
+  /** Of the file when it was read: what changes when it is written to. Undefined where it was read too soon after. */
+  readonly stamp: Stamp | undefined;
   /** Of the entries that wait for it in the state folder. */
   readonly waiting: string;
   readonly historyKey: string;
   /** Undefined where it is no runbook. */
   readonly listed: ListedDocument | undefined;
 }
+
+type Stamp = Pick<Stats, 'size' | 'mtimeMs' | 'ctimeMs' | 'ino'>;
 
 /**
  * Lists a folder of documents. Each is read once, and again when its size, time or inode is another; the folder is
@@ -52,6 +55,7 @@ export function createListing(
   stateFolder: string,
 ): () => Promise<Listing> {
   const known = new Map<string, Known>();
+  const namesIn = createNames(root);
   let version = 0;
   let documents: readonly ListedDocument[] = [];
   let running: Promise<unknown> = Promise.resolve();
@@ -73,34 +77,42 @@ export function createListing(
   }
 
   async function lookAgain(): Promise<Listing> {
-    const files = markdownFiles(root);
+    const names = namesIn();
     const waiting = waitingEntries(path.join(stateFolder, 'history'));
-    let isSame = version > 0 && files.length === known.size;
-    for (const [index, name] of files.entries()) {
+    let isSame = version > 0 && names.length === known.size;
+    for (const [index, name] of names.entries()) {
       if (index % FILES_AT_ONCE === FILES_AT_ONCE - 1) await setImmediate();
-      const key = keyOf(path.join(root, name));
       const before = known.get(name);
-      if (before?.key === key && before.waiting === (waiting.get(before.historyKey) ?? '')) continue;
+      const file = before?.file ?? path.join(root, name);
+      const stamp = statSync(file, { throwIfNoEntry: false });
+      if (before && isUnchanged(before, stamp, waiting)) continue;
       isSame = false;
-      known.set(name, await look(name, key, waiting));
+      known.set(name, await look(name, file, stamp, waiting));
     }
     if (isSame) return { version, documents };
-    const names = new Set(files);
-    for (const name of known.keys()) if (!names.has(name)) known.delete(name);
-    documents = files.flatMap((name) => known.get(name)?.listed ?? []);
+    const present = new Set(names);
+    for (const name of known.keys()) if (!present.has(name)) known.delete(name);
+    documents = names.flatMap((name) => known.get(name)?.listed ?? []);
     version++;
     return { version, documents };
   }
 
-  async function look(name: string, key: string, waiting: ReadonlyMap<string, string>): Promise<Known> {
+  async function look(
+    name: string,
+    file: string,
+    stamp: Stats | undefined,
+    waiting: ReadonlyMap<string, string>,
+  ): Promise<Known> {
+    const settled = stamp && isSettled(stamp) ? stamp : undefined;
     try {
       const document = await readDocument(await find(name));
       const historyKey = historyKeyOf(document);
       const listed = await listedOf(name, document, stateFolder);
-      return { key, historyKey, waiting: waiting.get(historyKey) ?? '', listed };
+      return { file, stamp: settled, historyKey, waiting: waiting.get(historyKey) ?? '', listed };
     } catch (error) {
       // A link that leads out, or what this user may not read.
-      if (isRunbookError(error)) return { key, historyKey: '', waiting: '', listed: undefined };
+      if (isRunbookError(error))
+        return { file, stamp: settled, historyKey: '', waiting: '', listed: undefined };
       throw error;
     }
   }
@@ -109,21 +121,59 @@ export function createListing(
 /** Between so many, others have their turn. */
 const FILES_AT_ONCE = 250;
 
-function markdownFiles(root: string): string[] {
-  try {
-    return readdirSync(root, { withFileTypes: true })
-      .filter((file) => /\.md$/i.test(file.name) && (file.isFile() || file.isSymbolicLink()))
-      .map(({ name }) => name)
-      .toSorted();
-  } catch (error) {
-    throw new RunbookError('unreadable', `The library cannot be read: ${messageOf(error)}`, { cause: error });
-  }
+/** A file that is written to twice within the same tick of its clock looks the same; so it is read again until then. */
+const SETTLED_MS = 100;
+
+function isSettled({ mtimeMs, ctimeMs }: Stamp): boolean {
+  return Date.now() - Math.max(mtimeMs, ctimeMs) > SETTLED_MS;
 }
 
 /** Permissions change the ctime alone. */
-function keyOf(file: string): string {
-  const info = statSync(file, { throwIfNoEntry: false });
-  return info ? `${info.size} ${info.mtimeMs} ${info.ctimeMs} ${info.ino}` : 'gone';
+function isUnchanged(
+  { stamp, historyKey, waiting }: Known,
+  now: Stamp | undefined,
+  entries: ReadonlyMap<string, string>,
+): boolean {
+  return (
+    stamp !== undefined &&
+    isSameStamp(stamp, now) &&
+    (entries.size === 0 ? waiting === '' : waiting === (entries.get(historyKey) ?? ''))
+  );
+}
+
+function isSameStamp(one: Stamp, other: Stamp | undefined): boolean {
+  return (
+    one.mtimeMs === other?.mtimeMs &&
+    one.size === other.size &&
+    one.ctimeMs === other.ctimeMs &&
+    one.ino === other.ino
+  );
+}
+
+/** The names of the documents of a folder, which is read again when it has changed. */
+function createNames(root: string): () => readonly string[] {
+  let stamp: Stamp | undefined;
+  let names: readonly string[] = [];
+  return () => {
+    try {
+      const now = statSync(root);
+      if (stamp && isSameStamp(stamp, now)) return names;
+      names = markdownFiles(root);
+      stamp = isSettled(now) ? now : undefined;
+      return names;
+    } catch (error) {
+      throw new RunbookError('unreadable', `The library cannot be read: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+  };
+}
+
+function markdownFiles(root: string): string[] {
+  return readdirSync(root, { withFileTypes: true })
+    .filter((file) => /\.md$/i.test(file.name) && (file.isFile() || file.isSymbolicLink()))
+    .map(({ name }) => name)
+    .toSorted();
 }
 
 /** The entries that wait for documents, by the keys of those. */
@@ -137,7 +187,8 @@ function waitingEntries(folder: string): Map<string, string> {
   }
   for (const name of names) {
     const key = name.slice(0, 32);
-    found.set(key, `${found.get(key) ?? ''} ${keyOf(path.join(folder, name))}`);
+    const info = statSync(path.join(folder, name), { throwIfNoEntry: false });
+    found.set(key, `${found.get(key) ?? ''} ${info?.size} ${info?.mtimeMs}`);
   }
   return found;
 }
