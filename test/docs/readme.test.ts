@@ -13,6 +13,7 @@ const PAGES = [
   'docs/architecture.md',
   'docs/auth.md',
   'docs/sandbox.md',
+  'docs/serve.md',
 ];
 
 it('shows a runbook that is valid, and that declares what its script uses', async () => {
