@@ -6,7 +6,7 @@ import { oneLine } from '../one-line.ts';
 import type { App, ServerContext } from './context.ts';
 
 /** The body of every answer that is no success. */
-export interface ErrorBody {
+interface ErrorBody {
   readonly success: false;
   readonly error: string;
   /** A code of src/errors.ts, or `internal` for a fault of ours. */

@@ -35,7 +35,7 @@ export interface Library {
   readonly check: () => Promise<void>;
 }
 
-export interface Content {
+interface Content {
   readonly document: RunbookDocument;
   readonly text: string;
   readonly isHistoryHidden: boolean;

@@ -1,9 +1,9 @@
 // Measures a server: how soon it is ready, what it takes while nobody calls, and how it holds under load. The load is
-// autocannon's, by its command line, so that any other server can be put under the same one:
+// autocannon's, and any other server can be put under the same one:
 //
-//   npm run build && node bench/http.ts                         our own, with a library that is made for it
-//   node bench/http.ts --library DIR                            makes that library, for the other server to offer
-//   node bench/http.ts --url http://host:8083 --token TOKEN     the same load on a server that runs already
+//   npm run build && node bench/http/run.ts                         our own, with a library that is made for it
+//   node bench/http/run.ts --library DIR                            makes that library, for the other server to offer
+//   node bench/http/run.ts --url http://host:8083 --token TOKEN     the same load on a server that runs already
 //
 // The library: 1,000 documents of about 0.7 KB, each with three entries of history and every tenth with a claim
 // (roles: sre, api); the token holds the role sre. Rate limits are off. Client and server share the machine.
@@ -12,11 +12,12 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs, promisify } from 'node:util';
-import { runbookText } from './documents.ts';
-import { formatEntry } from '../src/runbook/history.ts';
+import autocannon, { type Result } from 'autocannon';
+import { runbookText } from '../documents.ts';
+import { formatEntry } from '../../src/runbook/history.ts';
 
 const run = promisify(execFile);
-const root = path.join(import.meta.dirname, '..');
+const root = path.join(import.meta.dirname, '..', '..');
 const SECRET = 'Ohqu4eihoo2aeJ5eihoh9aeyoo3iePh7';
 const DOCUMENTS = 1000;
 const STARTS = 15;
@@ -141,35 +142,24 @@ async function tokenFor(): Promise<string> {
 }
 
 async function putUnderLoad(url: string, token: string): Promise<void> {
-  const headers = ['-H', `Authorization: Bearer ${token}`];
-  const list = `${url}/api/runbooks`;
-  await autocannon(['-c', '10', '-d', String(WARM_UP_SECONDS), ...headers, list]);
+  const list = { url: `${url}/api/runbooks`, headers: { authorization: `Bearer ${token}` } };
+  await autocannon({ ...list, connections: 10, duration: WARM_UP_SECONDS });
   for (const connections of LOADS) {
-    const found = await autocannon(['-c', String(connections), '-d', String(SECONDS), ...headers, list]);
-    print(`GET /api/runbooks, ${connections} at a time`, found);
+    const found = await autocannon({ ...list, connections, duration: SECONDS });
+    print(`GET /api/runbooks, ${connections} at a time`, shown(found));
   }
-  const body = JSON.stringify({ env_vars: { WHO: 'me' } });
-  const post = ['-m', 'POST', '-H', 'Content-Type: application/json', '-b', body];
-  const execute = ['-c', String(EXECUTING_CLIENTS), '-d', String(SECONDS), ...post, ...headers];
-  print(
-    `POST …/execute, a trivial script, ${EXECUTING_CLIENTS} at a time`,
-    await autocannon([...execute, `${list}/Runbook0000.md/execute`]),
-  );
-}
-
-interface Measured {
-  readonly requests: { readonly average: number };
-  readonly latency: { readonly p50: number; readonly p99: number };
-  readonly errors: number;
-  readonly non2xx: number;
-}
-
-async function autocannon(args: readonly string[]): Promise<string> {
-  const program = path.join(root, 'node_modules', 'autocannon', 'autocannon.js');
-  const { stdout } = await run(process.execPath, [program, '--json', '--no-progress', ...args], {
-    maxBuffer: 1e8,
+  const executed = await autocannon({
+    url: `${list.url}/Runbook0000.md/execute`,
+    method: 'POST',
+    headers: { ...list.headers, 'content-type': 'application/json' },
+    body: JSON.stringify({ env_vars: { WHO: 'me' } }),
+    connections: EXECUTING_CLIENTS,
+    duration: SECONDS,
   });
-  const { requests, latency, errors, non2xx } = JSON.parse(stdout) as Measured;
+  print(`POST …/execute, a trivial script, ${EXECUTING_CLIENTS} at a time`, shown(executed));
+}
+
+function shown({ requests, latency, errors, non2xx }: Result): string {
   const failed = errors + non2xx === 0 ? '' : `; ${errors} failed, ${non2xx} were no success`;
   return `${requests.average.toFixed(0)} a second, p50 ${latency.p50} ms, p99 ${latency.p99} ms${failed}`;
 }
