@@ -38,6 +38,8 @@ export interface Library {
 interface Content {
   readonly document: RunbookDocument;
   readonly text: string;
+  /** The part of it above History. */
+  readonly above: string;
   readonly isHistoryHidden: boolean;
 }
 
@@ -111,13 +113,14 @@ async function contentOf(
     const { historyStart, digest } = document;
     // Without a History nobody appends.
     if (historyStart !== undefined && sha256Hex(bytes.subarray(0, historyStart)) !== digest) continue;
-    if (mayRead(document) && bytes.length <= MAX_CONTENT_BYTES) {
-      return { document, text: bytes.toString(), isHistoryHidden: false };
-    }
     // Where a document could not be understood, nobody knows its History for sure; the first that may be it counts.
     const end = historyStart ?? historyCandidates(bytes.subarray(0, MAX_CONTENT_BYTES))[0];
     const shown = bytes.subarray(0, Math.min(end ?? bytes.length, MAX_CONTENT_BYTES));
-    return { document, text: shown.toString(), isHistoryHidden: shown.length < bytes.length };
+    const above = shown.toString();
+    if (mayRead(document) && bytes.length <= MAX_CONTENT_BYTES) {
+      return { document, text: bytes.toString(), above, isHistoryHidden: false };
+    }
+    return { document, text: above, above, isHistoryHidden: shown.length < bytes.length };
   }
   throw new RunbookError('unreadable', 'The document is being written to again and again');
 }

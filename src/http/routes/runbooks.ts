@@ -42,6 +42,10 @@ const content = z.object({
   filename: z.string(),
   name: z.string(),
   content: z.string(),
+  html: z
+    .string()
+    .optional()
+    .describe('With `render=html`: what stands above History, harmless; absent where that is too long'),
   digest: z.string().describe('SHA-256 of what stands above History'),
   history_hidden: z.boolean().describe('Whether what stands below History is left out'),
   permitted: z.boolean().describe('Whether the caller may execute it'),
@@ -123,15 +127,18 @@ export function runbookRoutes(app: App, context: ServerContext): void {
         tags,
         security: bearer,
         params: runbookParameters,
+        querystring: z.object({ render: z.enum(['html']).optional() }),
         response: { 200: content, 401: errorBody, 404: errorBody },
       },
     },
-    async ({ params: { filename }, principal }) => {
-      const { document, text, isHistoryHidden } = await library.content(
+    async ({ params: { filename }, query: { render }, principal }) => {
+      const { document, text, above, isHistoryHidden } = await library.content(
         filename,
         ({ runbook }) => authorize(runbook, principal, 'execute').permitted,
       );
       const { digest, runbook } = document;
+      // What it takes to render is loaded when somebody wants to see something.
+      const html = render && (await import('../render.ts')).renderMarkdown(above);
       const name = runbook.name || nameOfFile(filename);
       const claims = runbook.claims.map((claim) => ({
         name: claim.name,
@@ -143,6 +150,7 @@ export function runbookRoutes(app: App, context: ServerContext): void {
         filename,
         name,
         content: text,
+        ...(html !== undefined && { html }),
         digest,
         history_hidden: isHistoryHidden,
         permitted: authorize(runbook, principal, 'execute').permitted,
