@@ -1,6 +1,6 @@
 // A chunk of its own: loaded when somebody looks at a document.
 import type { Element, ElementContent, Root as HtmlRoot } from 'hast';
-import type { Html, Nodes, PhrasingContent, Root, Text } from 'mdast';
+import type { Nodes, PhrasingContent, Root, Text } from 'mdast';
 import rehypeSanitize, { type Options as Schema } from 'rehype-sanitize';
 import rehypeStringify from 'rehype-stringify';
 import remarkGfm from 'remark-gfm';
@@ -118,7 +118,7 @@ function htmlOf(this: Processor): void {
 function showHtml(root: Root): void {
   changeChildren(root, (node, parent) => {
     if (node.type !== 'html') return undefined;
-    const { value: written } = node as Html;
+    const { value: written } = node;
     const value = /^\s*<!--[^]*-->\s*$/.test(written) ? '' : written;
     const text: Text = { type: 'text', value };
     const isBlock = !['paragraph', 'heading', 'emphasis', 'strong', 'delete', 'link', 'tableCell'].includes(
