@@ -66,7 +66,7 @@ export interface ExecuteRequest {
 }
 
 /** What a server adds to an execution. */
-export interface ServerPart extends RecordingServer {
+interface ServerPart extends RecordingServer {
   /**
    * Asked once the principal is known to be allowed: undefined where the run may go on at once, else it waits; a
    * run that was cancelled meanwhile is let go, too.
@@ -154,7 +154,7 @@ export async function* execute(
     runId,
     correlationId: request.correlationId ?? runId,
     principal: () => ({ subject: subjectOf(run, request), from: run.principal?.from ?? 'os' }),
-    keepHistory: request.keepHistory,
+    keepHistory: request.keepHistory && !request.dryRun,
     stateFolder: deps.settings.STATE_DIR,
     historyBytes: deps.settings.HISTORY_OUTPUT_BYTES,
     outputBytes: deps.settings.MAX_OUTPUT_SIZE_BYTES,

@@ -4,7 +4,7 @@ import { systemCode } from '../errors.ts';
 import { frameOf, LOG, type Frame } from './run-frames.ts';
 
 /** A frame, and where its line ends in the log. */
-export interface PlacedFrame {
+interface PlacedFrame {
   readonly frame: Frame;
   readonly end: number;
 }

@@ -28,7 +28,7 @@ export interface Server {
   readonly record: (id: string) => Promise<RunRecord>;
 }
 
-export interface CallOptions {
+interface CallOptions {
   readonly method?: string;
   readonly body?: object;
   readonly headers?: Readonly<Record<string, string>>;
@@ -36,14 +36,14 @@ export interface CallOptions {
   readonly as?: readonly [string, ...string[]];
 }
 
-export interface Answer {
+interface Answer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly text: string;
   readonly json: () => Record<string, unknown>;
 }
 
-export interface Stream {
+interface Stream {
   readonly response: IncomingMessage;
   /** Resolves when that much has come: a match in all of it. */
   readonly received: (pattern: RegExp) => Promise<RegExpExecArray>;

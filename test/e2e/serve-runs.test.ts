@@ -4,7 +4,15 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { doneOf, eventsIn, printed } from '../http/runs/rig.ts';
 import { needs } from '../require.ts';
-import { countProcesses, historyOf, makeFolder, runbook, writeRunbook, type Folder } from './rig.ts';
+import {
+  countProcesses,
+  historyOf,
+  makeFolder,
+  runbook,
+  startRunbook,
+  writeRunbook,
+  type Folder,
+} from './rig.ts';
 import { startServer, type Server } from './serve-rig.ts';
 
 /** A script that says that it is there, and waits until it is let go. */
@@ -76,6 +84,8 @@ describe('a script that calls another runbook', () => {
       'Recursion detected: Runbook One $(touch evil) `x`.md already in execution chain',
     );
     expect(await countProcesses('touch evil')).toBe(0);
+    const { runs } = (await server.call('/api/runs')).json() as { runs: { correlation_id: string }[] };
+    expect([runs.length, new Set(runs.map((run) => run.correlation_id)).size]).toEqual([4, 1]);
   });
 
   it('cannot use its token for anything but runbooks, nor when its run is over', async () => {
@@ -291,6 +301,21 @@ it('`runbook runs cancel` ends a run of a server, and not the server', async () 
   expect([exitCode, stdout]).toEqual([0, `Run ${id} has ended: cancelled, exit code 143\n`]);
   expect(doneOf(eventsIn(await stream.ended))['outcome']).toBe('cancelled');
   expect((await server.record(other.id)).state).toBe('running');
+});
+
+it('a server ends a run of the command line for an administrator, and for nobody else', async () => {
+  const folder = await makeFolder();
+  const { script } = waiting(folder);
+  await writeRunbook(folder, 'Doc', { script });
+  const server = await startServer(folder);
+  const running = startRunbook(folder, ['execute', 'Doc.md']);
+  await running.printed(/ready/);
+  const { runs } = (await server.call('/api/runs')).json() as { runs: { id: string }[] };
+  const cancel = (...as: [string, ...string[]]) =>
+    server.call(`/api/runs/${runs[0]!.id}/cancel`, { method: 'POST', as });
+  expect((await cancel('alice')).status).toBe(403);
+  expect((await cancel('root', 'admin')).status).toBe(202);
+  expect((await running.ended).exitCode).toBe(143);
 });
 
 it('the command line and a server with one state folder see each other’s runs', async () => {

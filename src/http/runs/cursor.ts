@@ -8,7 +8,7 @@ export interface Cursor {
   readonly stderr: StreamCursor;
 }
 
-export interface StreamCursor {
+interface StreamCursor {
   /** In the stream, in bytes. */
   readonly offset: number;
   readonly endsInReturn: boolean;

@@ -1,3 +1,4 @@
+import type { Diagnostic } from '../../runbook/diagnostic.ts';
 import { readLog } from '../../store/run-frames.ts';
 import type { RunRecord } from '../../store/runs.ts';
 import { leftOut } from './framing.ts';
@@ -58,7 +59,7 @@ export function endOf({ state, exitCode, diagnostics = [], reason, remark }: Run
       };
     case 'refused':
     case 'denied': {
-      const found = diagnostics.flatMap(({ severity, message }) => (severity === 'error' ? [message] : []));
+      const found = diagnostics.flatMap((each) => (each.severity === 'error' ? [publicMessage(each)] : []));
       const errors = found.length > 0 ? found : [reason ?? state];
       return { outcome: { success: false, returnCode: 1 }, errors, messages: errors.join('\n') };
     }
@@ -69,6 +70,12 @@ export function endOf({ state, exitCode, diagnostics = [], reason, remark }: Run
         messages: '',
       };
   }
+}
+
+/** What keeps this host from starting a script is the business of whoever runs it: the log says it. */
+export function publicMessage({ rule, message }: Pick<Diagnostic, 'rule' | 'message'>): string {
+  if (rule !== 'run/not-started' || !message.includes('/')) return message;
+  return 'The script could not be started: the server is not able to, and its log says why';
 }
 
 async function* escapedOutput(folder: string, wanted: 'stdout' | 'stderr'): AsyncGenerator<string> {

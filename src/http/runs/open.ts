@@ -61,6 +61,8 @@ export async function openRuns(surroundings: Surroundings): Promise<RunManager> 
     if (record.state === 'timed_out') {
       log.warn(`Script execution timed out: ${file}, run ${record.id}, ${record.remark ?? ''} ${who}`);
     }
+    const fault = record.diagnostics?.find(({ rule }) => rule === 'run/not-started');
+    if (fault) log.error(`${oneLine(fault.message, 1000)} (run ${record.id})`);
     const recursion = record.diagnostics?.find(({ rule }) => rule.startsWith('run/recursion'));
     if (recursion) log.warn(`${oneLine(recursion.message, 1000)} ${who}`);
     for (const part of record.unwritten ?? [])

@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { RUN_STATES, type RunRecord } from '../../store/runs.ts';
+import { publicMessage } from './done.ts';
 import { fileOf } from './live-run.ts';
 
 const count = z.object({ total_bytes: z.number(), kept_bytes: z.number() });
@@ -48,7 +49,11 @@ export function viewOf(record: RunRecord): z.infer<typeof runView> {
     reason: record.reason,
     outputs: record.outputs,
     output: output && { stdout: countOf(output.stdout), stderr: countOf(output.stderr) },
-    diagnostics: record.diagnostics?.map(({ rule, severity, message }) => ({ rule, severity, message })),
+    diagnostics: record.diagnostics?.map((each) => ({
+      rule: each.rule,
+      severity: each.severity,
+      message: publicMessage(each),
+    })),
     warnings: record.warnings && [...record.warnings],
     unwritten: record.unwritten && [...record.unwritten],
   };

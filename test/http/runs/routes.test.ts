@@ -1,5 +1,5 @@
 // Runs over HTTP: the real app, the real engine, real scripts.
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
@@ -357,6 +357,34 @@ it('says monitoring what it greps for where a script takes too long', async () =
   expect(
     lines.some((line) => line.includes(' - WARNING - runbook - Script execution timed out: Doc.md')),
   ).toBe(true);
+});
+
+it('names no path of this host where a script cannot be started', async () => {
+  const { execute, call, context, lines } = await start({ Doc: HELLO });
+  await rm(context.settings.EXECUTION_DIR, { recursive: true });
+  await writeFile(context.settings.EXECUTION_DIR, '');
+  const answer = await execute('Doc.md');
+  const done = doneOf(eventsIn(answer.body));
+  expect([done['outcome'], done['return_code']]).toEqual(['refused', 1]);
+  const shown = answer.body + (await call('/api/runs')).body;
+  expect(shown).toContain('The script could not be started: the server is not able to');
+  expect(shown).not.toMatch(/\/tmp|ENO/);
+  expect(
+    lines.some((line) => line.includes(`No workspace can be made in ${context.settings.EXECUTION_DIR}`)),
+  ).toBe(true);
+});
+
+it('answers HEAD of a stream without beginning it', async () => {
+  const { execute, call, app } = await start({ Doc: HELLO });
+  const { run_id: id } = JSON.parse(eventsIn((await execute('Doc.md')).body)[0]!.data) as { run_id: string };
+  const headers = { authorization: `Bearer ${await tokenWith({ sub: 'alice', roles: [] })}` };
+  const answer = await app.inject({ method: 'HEAD', url: `/api/runs/${id}/events`, headers });
+  expect([answer.statusCode, answer.headers['content-type'], answer.body]).toEqual([
+    200,
+    'text/event-stream; charset=utf-8',
+    '',
+  ]);
+  expect((await call('/api/runs')).statusCode).toBe(200);
 });
 
 it('takes a yes for what a document wants to have confirmed', async () => {
