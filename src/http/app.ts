@@ -37,7 +37,11 @@ export async function buildApp(context: ServerContext): Promise<App> {
     forceCloseConnections: 'idle',
     requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: 1024 },
-    http: { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: HEADERS_TIMEOUT_MS },
+    http: {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      connectionsCheckingInterval: 5000,
+    },
     // Without these fastify would load its own compilers first.
     schemaController: {
       compilersFactory: {

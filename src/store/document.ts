@@ -289,6 +289,15 @@ async function mayHoldSection(handle: OpenFile, from: number): Promise<boolean> 
 
 /** The lines from there on, without their newlines, many at a time; memory stays flat however many there are. */
 async function* linesOf(handle: OpenFile, from: number): AsyncGenerator<string[]> {
+  const { size } = await handle.stat();
+  if (size - from <= CHUNK_BYTES) {
+    // Most records are short, and a stream takes longer to set up than they take to read.
+    const bytes = Buffer.alloc(Math.max(size - from, 0));
+    const lines = bytes.toString('utf8', 0, await handle.read(bytes, from)).split('\n');
+    if (lines.at(-1) === '') lines.pop();
+    yield lines;
+    return;
+  }
   const stream = createReadStream('', {
     fd: handle.descriptor,
     start: from,
