@@ -1,8 +1,31 @@
 import path from 'node:path';
 import type { Principal } from '../../auth/principal.ts';
+import type { ValueSource } from '../../execute/values.ts';
 import type { RunRecord } from '../../store/runs.ts';
 import type { Reader } from './readers.ts';
 import type { Place } from './turns.ts';
+
+/** A request to execute a document, by a principal who is known. */
+export interface StartRequest {
+  /** The path of the document, with links resolved. */
+  readonly document: string;
+  readonly principal: Principal;
+  /** Where values come from, the first wins. */
+  readonly values: readonly ValueSource[];
+  readonly digest: string | undefined;
+  readonly timeoutSeconds: number | undefined;
+  readonly confirmed: boolean;
+  readonly dryRun: boolean;
+  readonly correlationId: string;
+  /** Of whoever asks. */
+  readonly address: string;
+  /** As the caller says it; of a call with a run's token it is that run's. */
+  readonly recursionStack: readonly string[];
+  /** The run whose token the request came with. */
+  readonly parentId: string | undefined;
+  /** The address of the runbooks, for the script. */
+  readonly url: string;
+}
 
 /** A run that this server executes. */
 export interface LiveRun {

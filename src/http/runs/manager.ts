@@ -1,46 +1,23 @@
 import path from 'node:path';
-import type { Principal } from '../../auth/principal.ts';
 import { execute, type Deps, type ExecuteRequest } from '../../engine.ts';
 import { isRunbookError, RunbookError } from '../../errors.ts';
-import type { RunEvent, StreamName } from '../../execute/events.ts';
-import type { ValueSource } from '../../execute/values.ts';
+import type { StreamName } from '../../execute/events.ts';
 import { newRunId } from '../../run-id.ts';
-import { runFolder, settleLost, takeCancelRequests, type RunRecord } from '../../store/runs.ts';
+import { settleLost, takeCancelRequests, type RunRecord } from '../../store/runs.ts';
+import { createAudience, type Following } from './audience.ts';
 import { createBreath } from './breath.ts';
 import { createDenials } from './denials.ts';
-import type { FeedSource } from './feed.ts';
-import { belongsTo, endRun, outermost, stackBelow, type LiveRun } from './live-run.ts';
+import { belongsTo, endRun, outermost, stackBelow, type LiveRun, type StartRequest } from './live-run.ts';
 import { openPause } from './pause.ts';
-import { createReader, type Reader } from './readers.ts';
+import { refusalOf } from './refusal.ts';
 import { createRunTokens, type RunTokenHolder } from './run-tokens.ts';
 import { endSurvivors } from './survivors.ts';
-import { cancelElsewhere, sourceOnDisk } from './strangers.ts';
+import { cancelElsewhere } from './strangers.ts';
 import { createTurns } from './turns.ts';
+import { createWatch } from './watch.ts';
 
 /** Whether new runs may be started. */
 export type Mode = 'active' | 'paused' | 'drain';
-
-/** A request to execute a document, by a principal who is known. */
-export interface StartRequest {
-  /** The path of the document, with links resolved. */
-  readonly document: string;
-  readonly principal: Principal;
-  /** Where values come from, the first wins. */
-  readonly values: readonly ValueSource[];
-  readonly digest: string | undefined;
-  readonly timeoutSeconds: number | undefined;
-  readonly confirmed: boolean;
-  readonly dryRun: boolean;
-  readonly correlationId: string;
-  /** Of whoever asks. */
-  readonly address: string;
-  /** As the caller says it; of a call with a run's token it is that run's. */
-  readonly recursionStack: readonly string[];
-  /** The run whose token the request came with. */
-  readonly parentId: string | undefined;
-  /** The address of the runbooks, for the script. */
-  readonly url: string;
-}
 
 /** What has the runs of this server. */
 export interface RunManager {
@@ -66,13 +43,6 @@ export interface RunManager {
   readonly resume: () => Promise<void>;
   /** Starts no more runs, and resolves when all have ended; after the grace they are cancelled. */
   readonly drain: (graceSeconds: number) => Promise<void>;
-}
-
-/** Somebody's reading of the events of a run. */
-export interface Following {
-  readonly source: FeedSource;
-  readonly reader: Reader;
-  readonly leave: () => void;
 }
 
 export interface RunManagerDeps extends Omit<Deps, 'newRunId' | 'settings'> {
@@ -114,9 +84,8 @@ export async function createRunManager(deps: RunManagerDeps): Promise<RunManager
   const pause = await openPause(stateFolder);
   await endLost();
   const live = new Map<string, LiveRun>();
-  const readers = new Set<Reader>();
-  /** Those of them who read what another process executes. */
-  const strangers = new Set<Reader>();
+  const watch = createWatch();
+  const audience = createAudience(stateFolder, tellCounts);
   const tokens = createRunTokens();
   const turns = createTurns(settings.MAX_CONCURRENT_RUNS, tellCounts);
   const breathe = createBreath();
@@ -124,17 +93,14 @@ export async function createRunManager(deps: RunManagerDeps): Promise<RunManager
   let drained: 'no' | 'grace' | 'cancelling' = 'no';
   let ticks = 0;
   const clock = setInterval(tick, TICK_MS).unref();
-  /** Whoever waits for the last run, or the last reader, to be gone. */
-  const waiting = new Set<() => void>();
-
   async function endLost(): Promise<void> {
     await endSurvivors(await settleLost(stateFolder));
   }
 
   function tellCounts(): void {
     const queued = turns.queued();
-    deps.onCounts({ active: live.size - queued, queued, readers: readers.size });
-    for (const look of waiting) look();
+    deps.onCounts({ active: live.size - queued, queued, readers: audience.count() });
+    watch.look();
   }
 
   function mode(): Mode {
@@ -263,27 +229,6 @@ export async function createRunManager(deps: RunManagerDeps): Promise<RunManager
     tellCounts();
   }
 
-  async function follow(id: string): Promise<Following> {
-    const run = live.get(id);
-    const source = run ? sourceOf(run) : await sourceOnDisk(stateFolder, id);
-    const reader = createReader();
-    const groups = run ? [readers, run.readers] : [readers, strangers];
-    for (const group of groups) group.add(reader);
-    tellCounts();
-    const leave = (): void => {
-      for (const group of groups) group.delete(reader);
-      tellCounts();
-    };
-    return { source, reader, leave };
-  }
-
-  function sourceOf(run: LiveRun): FeedSource {
-    const { id, correlationId } = run;
-    const digest = run.digest ?? run.ended?.digest ?? '';
-    const ended = (): Promise<RunRecord | undefined> => Promise.resolve(run.ended);
-    return { id, correlationId, digest, folder: runFolder(stateFolder, id), ended };
-  }
-
   async function cancel(id: string): Promise<void> {
     const run = live.get(id);
     if (!run) return cancelElsewhere(stateFolder, id);
@@ -302,44 +247,27 @@ export async function createRunManager(deps: RunManagerDeps): Promise<RunManager
     drained = 'grace';
     deps.onMode('drain');
     for (const run of live.values()) if (run.place?.isQueued()) endRun(run);
-    await until(() => live.size === 0, graceSeconds * 1000);
+    await watch.until(() => live.size === 0, graceSeconds * 1000);
     drained = 'cancelling';
     cancelAll();
-    await until(() => live.size === 0);
-    for (const reader of strangers) reader.tell('closed');
-    await until(() => readers.size === 0, LAST_EVENTS_MS);
-    for (const reader of readers) reader.tell('closed');
+    await watch.until(() => live.size === 0);
+    audience.sendStrangersAway();
+    await watch.until(() => audience.count() === 0, LAST_EVENTS_MS);
+    audience.sendAway();
     clearInterval(clock);
-  }
-
-  /** @param mostMs for ever, where it is not given */
-  async function until(isSo: () => boolean, mostMs?: number): Promise<void> {
-    if (isSo()) return;
-    await new Promise<void>((resolve) => {
-      const timer = mostMs === undefined ? undefined : setTimeout(end, mostMs);
-      const look = (): void => {
-        if (isSo()) end();
-      };
-      function end(): void {
-        clearTimeout(timer);
-        waiting.delete(look);
-        resolve();
-      }
-      waiting.add(look);
-    });
   }
 
   /** One timer for all that is done again and again, however many runs and readers there are. */
   function tick(): void {
     ticks++;
-    for (const reader of strangers) reader.tell('change');
-    if (ticks % PINGS === 0) for (const reader of readers) reader.tell('ping');
+    audience.haveStrangersLook();
+    if (ticks % PINGS === 0) audience.ping();
     if (ticks % CANCEL_REQUESTS === 0 && live.size > 0) {
       takeCancelRequests(stateFolder, (id) => live.has(id))
         .then((ids) => Promise.all(ids.map(cancel)))
         .catch(() => undefined);
     }
-    if (ticks % LOST === 0 || (strangers.size > 0 && ticks % STRANGERS_LOST === 0)) {
+    if (ticks % LOST === 0 || (audience.strangers() > 0 && ticks % STRANGERS_LOST === 0)) {
       endLost().catch(deps.onFault);
     }
   }
@@ -349,28 +277,20 @@ export async function createRunManager(deps: RunManagerDeps): Promise<RunManager
     start,
     verifyRunToken: (token) => tokens.verify(token),
     correlationIdOf: (id) => live.get(id)?.correlationId,
-    follow,
+    follow: (id) => audience.follow(id, live.get(id)),
     cancel,
     cancelAll,
     async pause(by) {
+      // What waits must not begin, whatever becomes of the file.
+      turns.hold();
       await pause.turnOn(by, deps.now());
       deps.onMode(mode());
     },
     async resume() {
       await pause.turnOff();
+      turns.goOn();
       deps.onMode(mode());
     },
     drain,
   };
-}
-
-/** What answers a request in place of a run; for all else there are the run's events. */
-function refusalOf(event: RunEvent): RunbookError | undefined {
-  if (event.type === 'denied') return new RunbookError('insufficient_role', event.reason);
-  if (event.type !== 'refused') return undefined;
-  const of = (wanted: string): string | undefined =>
-    event.diagnostics.find(({ rule }) => rule === wanted)?.message;
-  const [digest, overlap] = [of('document/digest'), of('run/overlap')];
-  if (digest !== undefined) return new RunbookError('digest_mismatch', digest);
-  return overlap === undefined ? undefined : new RunbookError('overlap', overlap);
 }

@@ -3,7 +3,7 @@ import type { FastifyReply } from 'fastify';
 import { BEGINNING, type Cursor } from './cursor.ts';
 import { doneJson } from './done.ts';
 import { feed } from './feed.ts';
-import type { Following } from './manager.ts';
+import type { Following } from './audience.ts';
 
 export const EVENT_STREAM = 'text/event-stream; charset=utf-8';
 

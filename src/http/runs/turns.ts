@@ -13,7 +13,9 @@ export interface Place {
 export interface Turns {
   /** @throws RunbookError `queue_full` */
   readonly reserve: () => Place;
-  readonly active: () => number;
+  /** No turn comes until they go on again. */
+  readonly hold: () => void;
+  readonly goOn: () => void;
   readonly queued: () => number;
 }
 
@@ -30,6 +32,14 @@ export function createTurns(limit: number, onChange: () => void, queueLimit = QU
   let reserved = 0;
   let active = 0;
   const queue = new Set<() => void>();
+  let isHeld = false;
+
+  function letGo(): void {
+    for (const next of queue) {
+      if (isHeld || active >= limit) return;
+      next();
+    }
+  }
 
   function begin(): void {
     active++;
@@ -47,7 +57,7 @@ export function createTurns(limit: number, onChange: () => void, queueLimit = QU
     return {
       isQueued: () => isQueued,
       takeTurn() {
-        if (active < limit && queue.size === 0) {
+        if (!isHeld && active < limit && queue.size === 0) {
           isActive = true;
           begin();
           return undefined;
@@ -79,11 +89,20 @@ export function createTurns(limit: number, onChange: () => void, queueLimit = QU
         active--;
         isActive = false;
         onChange();
-        const [next] = queue;
-        if (active < limit) next?.();
+        letGo();
       },
     };
   }
 
-  return { reserve, active: () => active, queued: () => queue.size };
+  return {
+    reserve,
+    hold: () => {
+      isHeld = true;
+    },
+    goOn: () => {
+      isHeld = false;
+      letGo();
+    },
+    queued: () => queue.size,
+  };
 }

@@ -201,6 +201,21 @@ it('starts nothing while it is paused, also after a new start', async () => {
   expect((await makeManager({}, rig.folder)).manager.mode()).toBe('active');
 });
 
+it('lets what waits begin only when it goes on after a pause', async () => {
+  const rig = await makeManager({ MAX_CONCURRENT_RUNS: 1 });
+  const { script, letGo } = waiting(rig);
+  const file = await writeRunbook(rig.folder, 'Doc', { script });
+  const id = await rig.start(file);
+  const waits = await rig.start(file);
+  await rig.manager.pause('root');
+  await letGo();
+  await rig.events(id);
+  await rig.until(() => rig.counts().active === 0);
+  expect((await rig.record(waits)).state).toBe('queued');
+  await rig.manager.resume();
+  expect(doneOf(await rig.events(waits))['success']).toBe(true);
+});
+
 it('drains: runs that go on may end, with the help of others; what waits is cancelled', async () => {
   const rig = await makeManager({ MAX_CONCURRENT_RUNS: 1 });
   const { script, letGo } = waiting(rig);

@@ -8,8 +8,8 @@ import {
   type Counts,
   type RunManager,
   type RunManagerDeps,
-  type StartRequest,
 } from '../../../src/http/runs/manager.ts';
+import type { StartRequest } from '../../../src/http/runs/live-run.ts';
 import { executionSettingNames } from '../../../src/settings/execution.ts';
 import { readSettings } from '../../../src/settings/read.ts';
 import { secretVariables } from '../../../src/settings/table.ts';
