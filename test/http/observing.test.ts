@@ -23,6 +23,7 @@ describe('the metrics', () => {
       audit_write_seconds: [],
       stream_tokens_active: [],
       stream_tokens_issued_total: [],
+      stream_tokens_expired_total: [],
       stream_tokens_rejected_total: ['reason'],
       stream_token_oldest_age_seconds: [],
       dry_run: [],

@@ -174,6 +174,7 @@ function isNobody(error: unknown): boolean {
 const reported = new Set<ErrorCode>([
   'jwks_fetch_error',
   'cross_site',
+  'invalid_stream_token',
   'sign_in_failed',
   'sign_in_unavailable',
 ]);

@@ -55,6 +55,10 @@ export function createMetrics(prefix: string) {
     ),
     streamTokensActive: gauge('stream_tokens_active', 'Tokens for streams that wait to be used'),
     streamTokensIssued: counter('stream_tokens_issued_total', 'Tokens for streams that were issued'),
+    streamTokensExpired: counter(
+      'stream_tokens_expired_total',
+      'Tokens for streams that nobody used in time',
+    ),
     streamTokensRejected: counter('stream_tokens_rejected_total', 'Tokens for streams that were refused', [
       'reason',
     ]),

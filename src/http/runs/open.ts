@@ -86,6 +86,7 @@ export function openStreamTokens({
   const { STREAM_TOKEN_TTL_SECONDS, STREAM_TOKENS_MAX } = settings;
   const tokens = createStreamTokens(STREAM_TOKEN_TTL_SECONDS, STREAM_TOKENS_MAX, now, {
     issued: () => metrics.streamTokensIssued.inc(),
+    expired: (count) => metrics.streamTokensExpired.inc(count),
     rejected: (reason) => metrics.streamTokensRejected.inc({ reason }),
     active(count, oldestAgeSeconds) {
       metrics.streamTokensActive.set(count);

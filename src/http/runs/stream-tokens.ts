@@ -17,6 +17,8 @@ export interface StreamTokens {
 
 export interface StreamTokenMetrics {
   readonly issued: () => void;
+  /** So many were never used in their time. */
+  readonly expired: (count: number) => void;
   readonly rejected: (reason: 'unknown' | 'expired' | 'other_run') => void;
   readonly active: (count: number, oldestAgeSeconds: number) => void;
 }
@@ -50,6 +52,7 @@ export function createStreamTokens(
       tokens.delete(token);
       count++;
     }
+    metrics.expired(count);
     tell();
     return count;
   }

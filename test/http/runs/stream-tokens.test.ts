@@ -6,6 +6,7 @@ function make(ttlSeconds = 60, most = 3) {
   const told: string[] = [];
   const tokens = createStreamTokens(ttlSeconds, most, () => new Date(nowMs), {
     issued: () => void told.push('issued'),
+    expired: (count) => void (count > 0 && told.push(`${count} expired`)),
     rejected: (reason) => void told.push(reason),
     active: (count, age) => void told.push(`${count} active, ${age} s`),
   });
@@ -41,6 +42,7 @@ it('is too old after its time, and swept away', () => {
   expect(told.at(-1)).toBe('2 active, 30 s');
   pass(31);
   expect([tokens.sweep(), tokens.sweep(), told.at(-1)]).toEqual([1, 0, '1 active, 31 s']);
+  expect(told).toContain('1 expired');
 });
 
 it('is not issued where too many wait; those that are too old make room', () => {
