@@ -15,6 +15,7 @@ const components = {
   python3: () => isOnPath('python3'),
   tmux: () => isOnPath('tmux'),
   'redis-server': () => isOnPath('redis-server'),
+  chromium: () => isOnPath('chromium'),
   root: () => process.getuid?.() === 0,
   /** A user whom permissions bind, and who can run the program. */
   'ordinary user': () => works(asOrdinaryUser([...program, '--version'])),
