@@ -14,8 +14,8 @@ const components = {
   setsid: () => isOnPath('setsid'),
   python3: () => isOnPath('python3'),
   tmux: () => isOnPath('tmux'),
-  'redis-server': () => isOnPath('redis-server'),
   chromium: () => isOnPath('chromium'),
+  'redis-server': () => isOnPath('redis-server'),
   root: () => process.getuid?.() === 0,
   /** A user whom permissions bind, and who can run the program. */
   'ordinary user': () => works(asOrdinaryUser([...program, '--version'])),
