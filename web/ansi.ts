@@ -1,4 +1,4 @@
-import { visible } from './inert.tsx';
+import { HIDDEN, visible } from './visible.ts';
 
 /** A piece of text, and the classes of style.css that it is shown with. */
 export interface Piece {
@@ -18,7 +18,7 @@ export function createAnsi(): (text: string) => Piece[] {
   let style: Style = PLAIN;
   let classes = '';
   return (text) => {
-    if (unfinished === '' && !SPECIAL.test(text)) return [{ text, style: classes }];
+    if (unfinished === '' && !HIDDEN.test(text)) return [{ text, style: classes }];
     const whole = unfinished + text;
     const begun = UNFINISHED.exec(whole);
     // One that does not end is none; nobody keeps it for ever.
@@ -41,8 +41,6 @@ export function createAnsi(): (text: string) => Piece[] {
     return pieces;
   };
 }
-
-const SPECIAL = /[^\P{Cc}\t\n]|[\u061C\u200E\u200F\u2028-\u202E\u2066-\u2069\u{E0000}-\u{E007F}]/u;
 
 /** SGR with its parameters; every other CSI; OSC and its kin up to their end; two-byte ones; and single controls. */
 const SEQUENCE =

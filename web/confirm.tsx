@@ -1,8 +1,9 @@
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import type { JSX } from 'preact';
 import type { Requirement } from './answers.ts';
-import { Text, visible } from './inert.tsx';
+import { Text } from './inert.tsx';
 import type { FormValues } from './values.ts';
+import { visible } from './visible.ts';
 
 interface ConfirmProps {
   readonly question: string;

@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import type { Diagnostic } from './answers.ts';
-import { visible } from './inert.tsx';
+import { visible } from './visible.ts';
 
 /** What was found about a document or a run; nothing where nothing was. */
 export function Diagnostics({

@@ -2,10 +2,11 @@ import { useState } from 'preact/hooks';
 import type { JSX } from 'preact';
 import type { History, HistoryEntry, HistoryOutput } from './answers.ts';
 import { callJson, messageOf } from './api.ts';
-import { Text, visible } from './inert.tsx';
+import { Text } from './inert.tsx';
 import { useLoaded } from './load.ts';
 import { pathOfRun } from './router.ts';
 import { ExitCode, Fault, Time } from './show.tsx';
+import { visible } from './visible.ts';
 
 /** What stands below History in a document: folded, newest first, each output when it is asked for. */
 export function RunbookHistory({ filename }: { readonly filename: string }): JSX.Element {

@@ -19,6 +19,8 @@ export interface Lines {
   readonly rows: readonly Line[];
   /** How many of the oldest are gone. */
   readonly dropped: number;
+  /** Those that may still grow: the last line of each stream, where it has no end yet. */
+  readonly open: () => readonly Line[];
   readonly append: (stream: Stream, text: string) => void;
 }
 
@@ -98,6 +100,7 @@ export function createLines(): Lines {
     get dropped() {
       return dropped;
     },
+    open: () => [open.stdout, open.stderr].flatMap((row) => row ?? []),
     append,
   };
 }

@@ -56,6 +56,9 @@ export function OutputActions({
   };
   return (
     <div class="output-actions">
+      <span class="faint said" role="status">
+        {said}
+      </span>
       <button type="button" onClick={() => tell(copy(textOf(lines.rows)))}>
         Copy
       </button>
@@ -64,9 +67,6 @@ export function OutputActions({
           Download {stream}
         </button>
       ))}
-      <span class="faint said" role="status">
-        {said}
-      </span>
     </div>
   );
 }

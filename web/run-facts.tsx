@@ -2,8 +2,9 @@ import { useEffect, useState } from 'preact/hooks';
 import type { JSX } from 'preact';
 import type { Run } from './answers.ts';
 import { Diagnostics } from './diagnostics.tsx';
-import { Text, visible } from './inert.tsx';
+import { Text } from './inert.tsx';
 import { durationText, Time } from './show.tsx';
+import { visible } from './visible.ts';
 
 /** How long it has been going on. No screen reader is told each second. */
 export function Elapsed({ since }: { readonly since: string }): JSX.Element {
@@ -15,7 +16,7 @@ export function Elapsed({ since }: { readonly since: string }): JSX.Element {
   const elapsed = Math.max(0, now - Date.parse(since));
   return (
     <span class="elapsed" role="timer" aria-live="off" aria-label="Elapsed">
-      {durationText(Math.floor(elapsed / 1000) * 1000)}
+      {elapsed < 60_000 ? `${Math.floor(elapsed / 1000)} s` : durationText(elapsed)}
     </span>
   );
 }

@@ -20,10 +20,12 @@ export function createSearch(wanted: string): Search {
   const pattern = new RegExp(wanted.replaceAll(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`), 'giu');
   let found: Line[] = [];
   let at = 0;
-  /** The number of the last row that was looked at, and how long it was: it may have grown since. */
+  /** The number of the last row that was looked at. */
   let seen = 0;
+  /** Rows without it that may have grown since. */
+  let growing: readonly Line[] = [];
 
-  function update({ rows, dropped }: Lines): void {
+  function update({ rows, dropped, open }: Lines): void {
     const gone = found.findIndex(({ number }) => number > dropped);
     if (gone > 0) {
       found = found.slice(gone);
@@ -32,12 +34,19 @@ export function createSearch(wanted: string): Search {
       found = [];
       at = 0;
     }
-    // The newest rows of both streams may have grown.
-    for (const line of rows.slice(Math.max(0, seen - dropped - 2))) {
-      if (line.number <= seen && found.includes(line, -3)) continue;
-      if (holds(line.text)) found.push(line);
+    for (const row of growing) {
+      if (row.number > dropped && holds(row.text)) insert(row);
     }
+    const unseen = rows.slice(Math.max(0, seen - dropped));
+    for (const row of unseen) if (holds(row.text)) found.push(row);
     seen = dropped + rows.length;
+    growing = open().filter((row) => !holds(row.text));
+  }
+
+  function insert(row: Line): void {
+    const before = found.findLastIndex(({ number }) => number < row.number);
+    found.splice(before + 1, 0, row);
+    if (before < at && found.length > 1) at++;
   }
 
   function holds(text: string): boolean {

@@ -14,8 +14,9 @@ export function Time({ value }: { readonly value: string }): JSX.Element {
 
 const formats = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 
-/** `1.2 s`, `3 min 04 s`, `2 h 05 min`. */
+/** `340 ms`, `1.2 s`, `3 min 04 s`, `2 h 05 min`. */
 export function durationText(milliseconds: number): string {
+  if (milliseconds < 1000) return `${Math.round(milliseconds)} ms`;
   const seconds = milliseconds / 1000;
   if (seconds < 60) return `${seconds.toFixed(1)} s`;
   const [hours, minutes, rest] = [seconds / 3600, (seconds / 60) % 60, seconds % 60].map(Math.floor) as [

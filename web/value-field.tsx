@@ -1,7 +1,8 @@
 import type { JSX, TargetedInputEvent } from 'preact';
 import type { Requirement } from './answers.ts';
 import { Field } from './field.tsx';
-import { Text, visible } from './inert.tsx';
+import { Text } from './inert.tsx';
+import { visible } from './visible.ts';
 
 interface ValueFieldProps {
   readonly requirement: Requirement;

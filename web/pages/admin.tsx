@@ -1,11 +1,12 @@
 import type { JSX } from 'preact';
 import type { Config, Health } from '../answers.ts';
 import { ApiError, call, callJson } from '../api.ts';
-import { Text, visible } from '../inert.tsx';
+import { Text } from '../inert.tsx';
 import { useLoaded } from '../load.ts';
 import { session } from '../session.ts';
-import { Fault } from '../show.tsx';
+import { Fault, Time } from '../show.tsx';
 import { Title } from '../title.tsx';
+import { visible } from '../visible.ts';
 
 /** Who I am here, how the server is, and for those who may see it how it is set up. */
 export function AdminPage(): JSX.Element {
@@ -56,7 +57,9 @@ function Me({ config }: { readonly config: Config | undefined }): JSX.Element {
         {expires !== undefined && (
           <>
             <dt>Signed in until</dt>
-            <dd>{new Date(expires).toLocaleString()}</dd>
+            <dd>
+              <Time value={expires} />
+            </dd>
           </>
         )}
       </dl>

@@ -2,11 +2,12 @@ import { useState } from 'preact/hooks';
 import type { JSX } from 'preact';
 import type { ListedRunbook } from '../answers.ts';
 import { callJson } from '../api.ts';
-import { Text, visible } from '../inert.tsx';
+import { Text } from '../inert.tsx';
 import { useLoaded } from '../load.ts';
 import { location, pathOfRunbook, replaceQuery } from '../router.ts';
 import { ExitCode, Fault, Time } from '../show.tsx';
 import { Title } from '../title.tsx';
+import { visible } from '../visible.ts';
 
 /** All runbooks, searched as one types. */
 export function LibraryPage(): JSX.Element {

@@ -4,12 +4,13 @@ import { valuesOf } from '../again.ts';
 import type { RequiredEnv, Runbook } from '../answers.ts';
 import { callJson } from '../api.ts';
 import { RunbookHistory } from '../history.tsx';
-import { makeVisible, visible } from '../inert.tsx';
+import { makeVisible } from '../inert.tsx';
 import { useLoaded } from '../load.ts';
 import { location } from '../router.ts';
 import { RunForm } from '../run-form.tsx';
 import { Fault } from '../show.tsx';
 import { Title } from '../title.tsx';
+import { visible } from '../visible.ts';
 
 /** A runbook: what it says, what it needs, what came of it, and the form that runs it. */
 export function RunbookPage({ filename }: { readonly filename: string }): JSX.Element {
