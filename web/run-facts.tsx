@@ -33,7 +33,7 @@ export function RunFacts({ run }: { readonly run: Run }): JSX.Element {
     ['Run', <code>{id}</code>],
     ['Person', principal && <Text value={principal.subject} />],
     ['Started', <Time value={started} />],
-    ['Ended', finished === undefined ? undefined : <Time value={finished} />],
+    ['Ended', finished === undefined ? 'not yet' : <Time value={finished} />],
     ['Digest', <code title={digest}>{digest.slice(0, 12)}</code>],
     ['Sandbox', sandbox],
     ['Correlation', <code>{visible(run.correlation_id)}</code>],

@@ -30,6 +30,8 @@ interface StoredSession extends Session {
 
 let token: string | undefined;
 
+const ASKING = { accept: 'application/json', 'x-requested-with': 'runbook' };
+
 /** The token that requests go with; none where a cookie says it. */
 export function bearer(): string | undefined {
   return token;
@@ -55,9 +57,21 @@ export async function refreshSession(): Promise<void> {
   if (found) session.value = found;
 }
 
-/** Acts for whoever a token is of, from now on. The server alone says whether it is one. */
-export function signInWithToken(given: string, known?: Omit<Session, 'by'>): void {
-  begin({ ...(known ?? readToken(given)), by: 'token', token: given });
+/** Acts for whoever a token is of, from now on. @throws Error in the server's words where it is no good */
+export async function signInWithToken(given: string): Promise<void> {
+  const headers = { ...ASKING, authorization: `Bearer ${given}` };
+  const answer = await fetch('/auth/session', { headers, credentials: 'omit' });
+  const told = (await answer.json().catch(() => ({}))) as Partial<SessionAnswer>;
+  if (!told.signed_in) throw new Error(await refusalOf(headers));
+  const { subject, roles = [], expires_at: expiresAt } = told;
+  begin({ subject: subject ?? '', roles, expiresAt: expiresAt ?? undefined, by: 'token', token: given });
+}
+
+/** Whoever asks who they are is not told why they are nobody; whoever asks for something is. */
+async function refusalOf(headers: Readonly<Record<string, string>>): Promise<string> {
+  const answer = await fetch('/api/runs?limit=1', { headers, credentials: 'omit' });
+  const { error } = (await answer.json().catch(() => ({}))) as { readonly error?: string };
+  return error ?? `The server answered ${answer.status}`;
 }
 
 /** A token from the login for developers. @throws Error in words for the person */
@@ -68,20 +82,11 @@ export async function devLogin(subject: string, roles: string): Promise<void> {
     body: JSON.stringify({ subject, roles }),
   });
   if (!response.ok) throw new Error('Login for developers is off here (ENABLE_LOGIN).');
-  const answer = (await response.json()) as {
-    readonly access_token: string;
-    readonly expires_at: string;
-    readonly subject: string;
-    readonly roles: readonly string[];
-  };
-  signInWithToken(answer.access_token, {
-    subject: answer.subject,
-    roles: answer.roles,
-    expiresAt: answer.expires_at,
-  });
+  const { access_token: given } = (await response.json()) as { readonly access_token: string };
+  await signInWithToken(given);
 }
 
-/** @returns where the browser is to go, if the provider wants to end its own session, too */
+/** Forgets a token, and has the server forget a session. */
 export async function signOut(): Promise<void> {
   const wasCookie = typeof session.value === 'object' && session.value.by === 'cookie';
   forget();
@@ -136,30 +141,10 @@ function storedSession(): StoredSession | undefined {
   }
 }
 
-/** What a token says of itself, for the page to show; it is the server that verifies it. */
-function readToken(given: string): Omit<Session, 'by'> {
-  try {
-    const [, body = ''] = given.split('.');
-    const bytes = Uint8Array.from(atob(body.replaceAll('-', '+').replaceAll('_', '/')), (c) =>
-      c.charCodeAt(0),
-    );
-    const claims = JSON.parse(new TextDecoder().decode(bytes)) as Readonly<Record<string, unknown>>;
-    const { sub, roles, exp } = claims;
-    return {
-      subject: typeof sub === 'string' ? sub : 'a token',
-      roles: Array.isArray(roles) ? roles.map(String) : typeof roles === 'string' ? roles.split(',') : [],
-      expiresAt: typeof exp === 'number' ? new Date(exp * 1000).toISOString() : undefined,
-    };
-  } catch {
-    return { subject: 'a token', roles: [], expiresAt: undefined };
-  }
-}
-
 /** @returns undefined where the server cannot be asked */
 async function askSession(): Promise<SessionAnswer | undefined> {
   try {
-    const headers = { accept: 'application/json', 'x-requested-with': 'runbook' };
-    const response = await fetch('/auth/session', { headers, credentials: 'same-origin' });
+    const response = await fetch('/auth/session', { headers: ASKING, credentials: 'same-origin' });
     return response.ok ? ((await response.json()) as SessionAnswer) : undefined;
   } catch {
     return undefined;

@@ -2,6 +2,7 @@ import { useEffect, useRef } from 'preact/hooks';
 import type { ComponentChildren, JSX } from 'preact';
 import { Text } from './inert.tsx';
 import { pageTitle } from './session.ts';
+import { visible } from './visible.ts';
 
 /** The heading of a page; where the page is another one, reading goes on from here. */
 export function Title({
@@ -18,7 +19,7 @@ export function Title({
     hasTitle = true;
   }, []);
   useEffect(() => {
-    document.title = `${title} · ${pageTitle.value}`;
+    document.title = visible(`${title} · ${pageTitle.value}`);
   }, [title]);
   return (
     <h1 ref={heading} tabIndex={-1}>

@@ -12,18 +12,19 @@ import { visible } from '../visible.ts';
 export function AdminPage(): JSX.Element {
   const config = useLoaded(askConfig, []);
   const health = useLoaded(askHealth, []);
-  const items = config.value?.config_items ?? [];
+  const known = config.value === 'hidden' ? undefined : config.value;
+  const items = known?.config_items ?? [];
   return (
     <>
       <Title title="Admin" />
       {config.error !== undefined && <Fault message={config.error} retry={config.reload} />}
-      <Me config={config.value} />
+      <Me config={known} />
       <section class="panel">
         <h2>The server</h2>
         {health.error !== undefined && <Fault message={health.error} retry={health.reload} />}
         {health.value && <HealthFacts health={health.value} />}
       </section>
-      {config.value && items.length === 0 && (
+      {config.value !== undefined && items.length === 0 && (
         <p class="faint">The configuration and the audit trail are shown to administrators.</p>
       )}
       {items.length > 0 && <ConfigTable items={items} />}
@@ -147,12 +148,11 @@ function Audit(): JSX.Element | null {
   );
 }
 
-/** Undefined for who may not see it. */
-async function askConfig(signal: AbortSignal): Promise<Config | undefined> {
+async function askConfig(signal: AbortSignal): Promise<Config | 'hidden'> {
   try {
     return await callJson<Config>('/api/config', { signal });
   } catch (error) {
-    if (error instanceof ApiError && error.status === 403) return undefined;
+    if (error instanceof ApiError && error.status === 403) return 'hidden';
     throw error;
   }
 }

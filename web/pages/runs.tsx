@@ -149,8 +149,8 @@ function RunTable({ runs }: { readonly runs: readonly Run[] }): JSX.Element {
             }) => (
               <tr key={id}>
                 <td>
-                  <a href={pathOfRun(id)} aria-label={`Run ${id}`}>
-                    <Time value={started} />
+                  <a href={pathOfRun(id)}>
+                    <Time value={started} /> <span class="unseen">run {id}</span>
                   </a>
                 </td>
                 <td>

@@ -88,17 +88,17 @@ function DevLogin(): JSX.Element {
 
 function PastedToken({ isFolded }: { readonly isFolded: boolean }): JSX.Element {
   const [token, setToken] = useState('');
+  const [error, setError] = useState<string>();
   const form = (
     <form
       class="stack"
       onSubmit={(event) => {
         event.preventDefault();
-        signInWithToken(token.trim());
+        signInWithToken(token.trim()).then(leave, (reason: Error) => setError(reason.message));
         setToken('');
-        leave();
       }}
     >
-      <Field label="Token" hint="A JWT. It is kept until you sign out or close this tab.">
+      <Field label="Token" hint="A JWT. It is kept until you sign out or close this tab." error={error}>
         {(attributes) => (
           <input
             {...attributes}
