@@ -1,11 +1,12 @@
 import { createServer } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
-import { chmod, mkdir } from 'node:fs/promises';
+import { chmod, mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import {
   asOrdinaryUser,
   makeFolder,
+  read,
   runbook,
   startRunbook,
   writeRunbook,
@@ -274,6 +275,18 @@ describe('serve --dev', () => {
     );
     expect([exitCode, stderr]).toEqual([1, expect.stringContaining('ENVIRONMENT is production')]);
   });
+});
+
+it('what checks and executes at the command line loads nothing of a server', async ({ skip }) => {
+  skip(process.env['RUNBOOK_BIN'] !== undefined, 'of the bundle');
+  const dist = path.join(import.meta.dirname, '..', '..', 'dist');
+  const chunks = (await readdir(dist)).filter((name) =>
+    /^(?:main|cli-(?!serve).*|check-.*|runbook-.*)\.cjs$/.test(name),
+  );
+  expect(chunks).toEqual(expect.arrayContaining(['main.cjs', 'cli-validate.cjs', 'cli-execute.cjs']));
+  for (const chunk of chunks) {
+    expect(await read(path.join(dist, chunk)), chunk).not.toMatch(/FST_ERR_|prom-client|pino:/);
+  }
 });
 
 describe('the explorer', () => {

@@ -139,6 +139,10 @@ describe('CORS', () => {
       expect(await allowed(origin)).not.toBe(origin);
       expect(await allowed(origin)).not.toBe('*');
     }
+    const { headers } = await other.app.inject({ url: '/api/runbooks', headers: { authorization } });
+    expect(String(headers['vary']).split(', ')).toEqual(
+      expect.arrayContaining(['Origin', 'Authorization', 'Cookie']),
+    );
     const unknown = await other.app.inject({ method: 'DELETE', url: '/nowhere' });
     expect(unknown.statusCode).toBe(404);
   });

@@ -113,7 +113,7 @@ export function runbookRoutes(app: App, context: ServerContext): void {
       reply
         .header('etag', etag)
         .header('cache-control', 'private, no-cache')
-        .header('vary', 'Authorization, Cookie');
+        .header('vary', [reply.getHeader('vary') ?? [], 'Authorization', 'Cookie'].flat().join(', '));
       if (isKnown(request.headers['if-none-match'], etag)) return reply.code(304).send();
       return reply.type('application/json; charset=utf-8').send(body);
     },
