@@ -13,6 +13,7 @@ const components = {
   fish: () => isOnPath('fish'),
   setsid: () => isOnPath('setsid'),
   python3: () => isOnPath('python3'),
+  chromium: () => isOnPath('chromium'),
   tmux: () => isOnPath('tmux'),
   chromium: () => isOnPath('chromium'),
   'redis-server': () => isOnPath('redis-server'),

@@ -13,7 +13,7 @@ declare const VERSION: string;
  */
 export async function describeRoutes(
   routes: readonly RouteOptions[],
-  { settings, port }: Pick<ServerContext, 'settings' | 'port'>,
+  { settings }: Pick<ServerContext, 'settings'>,
 ): Promise<string> {
   const app = fastify({
     schemaController: {
@@ -32,7 +32,8 @@ export async function describeRoutes(
         version: VERSION,
         license: { name: 'MIT' },
       },
-      servers: [{ url: settings.PUBLIC_URL ?? `http://localhost:${port()}` }],
+      // The first is where the description was read: the explorer may call no other.
+      servers: [{ url: '/' }, ...(settings.PUBLIC_URL === undefined ? [] : [{ url: settings.PUBLIC_URL }])],
       components: {
         securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } },
       },

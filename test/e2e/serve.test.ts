@@ -1,8 +1,11 @@
+import { existsSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import { chmod, mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
+import { chromium } from 'playwright-core';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { needs } from '../require.ts';
 import {
   asOrdinaryUser,
   makeFolder,
@@ -306,4 +309,36 @@ describe('the explorer', () => {
     for (const name of ['nothing.js', '..%2Fapp.ts', 'swagger-ui-bundle.js.map'])
       expect((await fetch(`${server.url}/docs/${name}`)).status).toBe(404);
   });
+
+  it('shows every route in a browser, and calls one, with nothing from outside and nothing forbidden', async (context) => {
+    needs(context, 'chromium');
+    const folder = await makeFolder();
+    const server = await serve(folder);
+    const browser = await chromium.launch({ executablePath: chromiumPath(), args: ['--no-sandbox'] });
+    onTestFinished(() => browser.close());
+    const page = await browser.newPage();
+    const complaints: string[] = [];
+    const addresses: string[] = [];
+    page.on('console', (message) => complaints.push(message.text()));
+    page.on('pageerror', (error) => complaints.push(String(error)));
+    page.on('request', (request) => addresses.push(request.url()));
+    await page.goto(`${server.url}/docs/explorer.html`);
+    const health = page.locator('#operations-server-get_healthz');
+    await health.locator('.opblock-summary').click();
+    await health.locator('.try-out__btn').click();
+    await health.locator('.execute').click();
+    await health.locator('.live-responses-table').getByText('"status"').first().waitFor();
+    expect(await page.locator('.opblock').count()).toBeGreaterThan(20);
+    expect(complaints).toEqual([]);
+    expect(
+      addresses.filter((address) => !/^(?:data:|blob:)/.test(address) && !address.startsWith(server.url)),
+    ).toEqual([]);
+  });
 });
+
+function chromiumPath(): string {
+  const folders = (process.env['PATH'] ?? '').split(path.delimiter);
+  return (
+    folders.map((folder) => path.join(folder, 'chromium')).find((file) => existsSync(file)) ?? 'chromium'
+  );
+}

@@ -46,7 +46,7 @@ it('is a description as OpenAPI 3.1 wants it', () => {
   expect(description.openapi).toMatch(/^3\.1\.\d+$/);
   expect(description).toMatchObject({
     info: { title: 'runbook', version: expect.stringMatching(/^\d+\.\d+\.\d+/) },
-    servers: [{ url: 'https://runbooks.example.com' }],
+    servers: [{ url: '/' }, { url: 'https://runbooks.example.com' }],
     components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } },
   });
   for (const [path, operations] of Object.entries(description.paths)) {
