@@ -15,7 +15,6 @@ const components = {
   python3: () => isOnPath('python3'),
   chromium: () => isOnPath('chromium'),
   tmux: () => isOnPath('tmux'),
-  chromium: () => isOnPath('chromium'),
   'redis-server': () => isOnPath('redis-server'),
   root: () => process.getuid?.() === 0,
   /** A user whom permissions bind, and who can run the program. */
