@@ -52,11 +52,13 @@ export async function describeRoutes(
 
 /** What holds for every route is said here, once. */
 function described(method: string, url: string, schema: FastifySchema = {}): FastifySchema {
-  const isPublic = rowOf(method, url)?.permission === 'public';
+  const permission = rowOf(method, url)?.permission;
+  const bearer = [{ bearer: [] }];
+  const isPublic = permission === 'public' || permission === 'optional';
   const [, area = '', part = ''] = url.split('/');
   return {
     tags: [area === 'api' ? part : 'server'],
-    security: isPublic ? [] : [{ bearer: [] }],
+    security: permission === 'public' ? [] : isPublic ? [{}, ...bearer] : bearer,
     ...schema,
     response: {
       ...(isPublic ? {} : { 401: errorBody, 403: errorBody }),

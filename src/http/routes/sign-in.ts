@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import * as z from 'zod';
+import type { Claims } from '../../auth/claims.ts';
 import { isRunbookError, RunbookError } from '../../errors.ts';
 import { oneLine } from '../../one-line.ts';
 import { isLoopback } from '../../settings/auth-kinds.ts';
@@ -41,7 +42,7 @@ export function signInRoutes(app: App, context: ServerContext, signIn: SignIn | 
     },
     async (request, typed) => {
       const reply = typed as unknown as FastifyReply;
-      const returnPath = returnPathOf(ownPathOf(request.query.return_url, context));
+      const returnPath = returnPathOf(request.query.return_url);
       if (!signIn) {
         const { IDP_LOGIN_URI } = settings;
         if (IDP_LOGIN_URI === undefined) throw new RunbookError('not_found', 'Not found');
@@ -101,8 +102,7 @@ export function signInRoutes(app: App, context: ServerContext, signIn: SignIn | 
     '/auth/session',
     { schema: { summary: 'Who is signed in, and how one can be', response: { 200: sessionBody } } },
     async ({ principal, session }: FastifyRequest) => {
-      const { exp } = Object(principal?.claims) as { readonly exp?: unknown };
-      const endsAt = session?.endsAt ?? (typeof exp === 'number' ? new Date(exp * 1000) : undefined);
+      const endsAt = session?.endsAt ?? expiryOf(principal?.claims);
       return {
         signed_in: Boolean(principal) && (endsAt === undefined || endsAt > now()),
         subject: principal?.subject ?? null,
@@ -115,6 +115,12 @@ export function signInRoutes(app: App, context: ServerContext, signIn: SignIn | 
   );
 }
 
+/** A number that is no time is as good as none. */
+function expiryOf(claims: Claims = {}): Date | undefined {
+  const date = new Date(Number(claims['exp']) * 1000);
+  return typeof claims['exp'] !== 'number' || Number.isNaN(date.getTime()) ? undefined : date;
+}
+
 function waysIn({ settings }: ServerContext, signIn: SignIn | undefined): (typeof WAYS)[number][] {
   const isThere = {
     oidc: signIn !== undefined,
@@ -123,12 +129,6 @@ function waysIn({ settings }: ServerContext, signIn: SignIn | undefined): (typeo
     token: true,
   };
   return WAYS.filter((way) => isThere[way]);
-}
-
-/** Stage0's page names itself with its origin; that of this server is as good as none. */
-function ownPathOf(given: string | undefined, context: ServerContext): string | undefined {
-  const own = publicUrl(context);
-  return given?.startsWith(`${own}/`) === true ? given.slice(own.length) : given;
 }
 
 function withReturnUrl(address: string, returnUrl: string): string {

@@ -62,6 +62,11 @@ export async function openSignIn(
   if (settings.OIDC_CLIENT_ID === undefined) return undefined;
   const provider = checkedProvider(settings);
   const isSecure = checkedIsSecure(settings);
+  if (settings.PUBLIC_URL === undefined) {
+    context.log.warn(
+      'OIDC_CLIENT_ID is set, and PUBLIC_URL is not: people can sign in at http://localhost alone, on this machine',
+    );
+  }
   const verify = tokenVerifier(provider, settings);
   const stores = await openStores(context);
   let client: Promise<ProviderClient> | undefined;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { tokenWith } from '../../auth/material.ts';
 import { startApp } from '../app.ts';
-import { openBrowser, type Browser } from './browser.ts';
+import { fromOurPage, openBrowser, type Browser } from './browser.ts';
 import { audience, signInEnv, startSigningIn, type SignInServer } from './rig.ts';
 import { startSignInProvider } from './provider.ts';
 
@@ -101,6 +101,23 @@ describe('who signs in with a browser', () => {
     const text = await answer.text();
     expect(text).toContain('The identity provider refused: access_denied (&#60;b&#62;No&#60;/b&#62;)');
     expect(text).not.toContain('<b>');
+  });
+
+  it('may do what their roles allow, and no more', async () => {
+    const { server } = await startSigningIn();
+    const browser = openBrowser();
+    await browser.signIn(server.origin);
+    const headers = fromOurPage(server.origin);
+    const answer = await browser.ask(`${server.origin}/api/pause`, { method: 'POST', headers });
+    expect(answer.status).toBe(403);
+    expect(await answer.json()).toMatchObject({ code: 'insufficient_role' });
+    const { server: other } = await startSigningIn({ ADMIN_ROLES: 'sre' });
+    await browser.signIn(other.origin);
+    const paused = await browser.ask(`${other.origin}/api/pause`, {
+      method: 'POST',
+      headers: fromOurPage(other.origin),
+    });
+    expect(await paused.json()).toMatchObject({ mode: 'paused' });
   });
 
   it('asks the provider with PKCE, a state and a nonce that are new each time', async () => {
@@ -268,11 +285,9 @@ describe('signing in is set up', () => {
     expect(answer.headers.location).toBe(
       'https://idp.example.com/login?app=1&return_url=http%3A%2F%2Flocalhost%3A8083%2Frunbooks%3Fq%3D1',
     );
-    // As the page of Stage0 asks.
-    const absolute = await server.app.inject({
-      url: `/auth/login?return_url=${encodeURIComponent('http://localhost:8083/runbooks?q=1')}`,
-    });
-    expect(absolute.headers.location).toBe(answer.headers.location);
+    const elsewhere = await server.app.inject({ url: '/auth/login?return_url=https%3A%2F%2Fevil.example' });
+    expect(elsewhere.statusCode).toBe(400);
+    expect(elsewhere.headers.location).toBeUndefined();
     const { ways } = (await server.app.inject({ url: '/auth/session' })).json();
     expect(ways).toEqual(['redirect', 'token']);
   });
@@ -295,6 +310,9 @@ describe('signing in is set up', () => {
       ways: ['dev', 'token'],
       title: 'Ours',
     });
+    const forEver = `Bearer ${await tokenWith({ exp: 1e300 })}`;
+    const odd = await server.app.inject({ url: '/auth/session', headers: { authorization: forEver } });
+    expect(odd.json()).toMatchObject({ signed_in: true, expires_at: null });
     const bad = await server.app.inject({ url: '/auth/session', headers: { authorization: 'Bearer x' } });
     expect(bad.json()).toMatchObject({ signed_in: false, subject: null, roles: [] });
   });
