@@ -8,7 +8,7 @@ import type { App, Log, ServerContext, ServerSettings } from '../context.ts';
 import { type Permission, rowOf } from '../policy.ts';
 import type { RunManager } from '../runs/manager.ts';
 import { publicUrl, type SignIn } from '../sign-in/open.ts';
-import { requireSameSite } from '../sign-in/same-site.ts';
+import { isCrossSite } from '../sign-in/same-site.ts';
 import type { Found } from '../sign-in/sessions.ts';
 import type { Metrics } from './metrics.ts';
 import type { RateLimits } from './rate-limit.ts';
@@ -54,7 +54,11 @@ export function authenticate(
   app.addHook('onRequest', async (request, reply) => {
     const sessionId =
       request.headers.authorization === undefined ? signIn?.cookies.session(request) : undefined;
-    if (sessionId !== undefined) requireSameSite(request, publicUrl(context));
+    if (sessionId !== undefined && isCrossSite(request, publicUrl(context))) {
+      // A page that tries it over and over must not fill the log.
+      await limits.count(request, reply);
+      throw crossSite();
+    }
     const permission = permissionOf(request, settings);
     if (needsPrincipal(permission, request, sessionId)) {
       try {
@@ -164,6 +168,13 @@ async function resumeSession(
   if (session.id !== id) cookies.setSession(reply, session.id, session.endsAt);
   request.session = session;
   return session.token;
+}
+
+function crossSite(): RunbookError {
+  return new RunbookError(
+    'cross_site',
+    'With a session, this needs the header X-Requested-With and an Origin of this server',
+  );
 }
 
 function isNobody(error: unknown): boolean {

@@ -70,6 +70,22 @@ describe('with the cookie of a session, a request that changes something', () =>
     expect([200, 400]).toContain(answer.status);
   });
 
+  it('is counted where it is refused, so that a page that tries it over and over fills no log', async () => {
+    const { server } = await startSigningIn({ RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_PER_MINUTE: '5' });
+    const browser = openBrowser();
+    await browser.signIn(server.origin, '/runs');
+    const statuses: number[] = [];
+    for (let count = 0; count < 12; count++) {
+      const answer = await browser.ask(`${server.origin}/api/stream-tokens`, { method: 'POST' });
+      statuses.push(answer.status);
+    }
+    expect(statuses.slice(0, 5)).toEqual(Array(5).fill(403));
+    expect(statuses.slice(5)).toEqual(Array(7).fill(429));
+    expect(server.lines.filter((line) => line.includes('cross_site'))).toHaveLength(5);
+    // The person themselves is not kept out.
+    expect((await browser.ask(`${server.origin}/api/runbooks`)).status).toBe(200);
+  });
+
   it('and a token needs none of that, for no site can make a browser send one', async () => {
     await using server = await startApp();
     const answer = await server.app.inject({

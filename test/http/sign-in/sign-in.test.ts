@@ -191,6 +191,21 @@ describe('the answer of the provider', () => {
     expect(browser.cookies.get('localhost')?.has(SESSION)).toBe(false);
   });
 
+  it('is not taken with the code of another sign-in, which only its own verifier opens (PKCE)', async () => {
+    const { server } = await startSigningIn();
+    const mallory = openBrowser();
+    const stolen = new URL(await mallory.untilCallback(server.origin, '/runs', 'mallory'));
+    const browser = openBrowser();
+    const callback = new URL(await browser.untilCallback(server.origin));
+    callback.searchParams.set('code', stolen.searchParams.get('code')!);
+    const answer = await browser.ask(callback.href);
+    expect(answer.status).toBe(400);
+    expect(await answer.json()).toMatchObject({
+      code: 'sign_in_failed',
+      error: expect.stringContaining('The identity provider refused: invalid_grant'),
+    });
+  });
+
   it('for two tabs that sign in at once is taken from both', async () => {
     const { server } = await startSigningIn();
     const browser = openBrowser();
