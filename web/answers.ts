@@ -14,7 +14,7 @@ export interface Runbook {
   readonly filename: string;
   readonly name: string;
   readonly content: string;
-  /** Made by the server of what stands above History, and cleaned there. */
+  /** Made by the server of what stands above History, and cleaned there; absent where that is too long. */
   readonly html?: string;
   readonly digest: string;
   readonly permitted: boolean;

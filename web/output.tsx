@@ -86,7 +86,12 @@ export function Output({ lines, version, isLive, actions }: OutputProps): JSX.El
   return (
     <section aria-label="Output">
       <div class="toolbar">
-        <button type="button" aria-pressed={isFollowing} onClick={() => setFollowing(!isFollowing)}>
+        <button
+          type="button"
+          aria-pressed={isFollowing}
+          disabled={!isLive}
+          onClick={() => setFollowing(!isFollowing)}
+        >
           Follow
         </button>
         <SearchBar

@@ -46,12 +46,19 @@ export async function openSession(): Promise<void> {
     pageTitle.value = told.title;
   }
   const stored = storedSession();
+  const found = sessionOf(told);
   if (stored) begin(stored);
-  else session.value = sessionOf(told) ?? 'out';
+  else session.value = found ?? 'out';
+  // Other tabs may have been waiting for this.
+  otherTabs.addEventListener('message', () => void refreshSession());
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- no window, but a channel of this origin
+  if (found) otherTabs.postMessage('signed in');
 }
 
+const otherTabs = new BroadcastChannel('runbook.session');
+
 /** Asks once more whether there is a cookie of somebody: after a sign-in in another tab. */
-export async function refreshSession(): Promise<void> {
+async function refreshSession(): Promise<void> {
   if (typeof session.value === 'object') return;
   const found = sessionOf(await askSession());
   if (found) session.value = found;

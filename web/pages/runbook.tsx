@@ -98,7 +98,7 @@ function Needs({ runbook, env }: { readonly runbook: Runbook; readonly env: Requ
   );
 }
 
-/** The document above its History, as the server has rendered and cleaned it; without that, as it stands there. */
+/** The document above its History, as the server has rendered and cleaned it; one that is too long as it stands. */
 function Document({ runbook: { html, content } }: { readonly runbook: Runbook }): JSX.Element {
   const element = useRef<HTMLElement>(null);
   // The very same each time: what makeVisible has changed stays changed.
@@ -116,7 +116,7 @@ function Document({ runbook: { html, content } }: { readonly runbook: Runbook })
     return (
       <section class="panel" aria-label="Document">
         <pre class="block" tabIndex={0}>
-          {visible(content.replace(/\n# *History[^]*$/i, ''))}
+          {visible(content)}
         </pre>
       </section>
     );

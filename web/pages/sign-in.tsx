@@ -43,7 +43,7 @@ function ProviderLink({ isAside }: { readonly isAside: boolean }): JSX.Element {
       <a
         class="button primary"
         href={`/auth/login?return_url=${encodeURIComponent(back)}`}
-        {...(isAside && { target: '_blank', rel: 'opener' })}
+        {...(isAside && { target: '_blank' })}
       >
         Sign in{isAside && ' (in a new tab)'}
       </a>
