@@ -95,9 +95,7 @@ describe('every page', () => {
     await page.keyboard.press('Enter');
     await page.getByRole('link', { name: 'Run again' }).waitFor();
     expect(await focused()).toBe('Run of Fail');
-    await tabTo('Follow');
-    await page.keyboard.press('Shift+Tab');
-    expect(await focused()).toBe('Run again');
+    await tabTo('Run again');
     await page.keyboard.press('Enter');
     await page.getByRole('heading', { name: 'Run it' }).waitFor();
   });

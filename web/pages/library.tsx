@@ -75,7 +75,7 @@ function Card({ runbook }: { readonly runbook: ListedRunbook }): JSX.Element {
         {permitted ? (
           <span class="badge active">may run</span>
         ) : (
-          <span class="badge neutral">not permitted: {claimsText(runbook)}</span>
+          <span class="badge neutral long">not permitted: {claimsText(runbook)}</span>
         )}
         {!valid && <span class="badge bad">invalid</span>}
         {last ? (

@@ -106,6 +106,9 @@ function Document({ runbook: { html, content } }: { readonly runbook: Runbook })
   useLayoutEffect(() => {
     if (!element.current) return;
     makeVisible(element.current);
+    // It stands above as the heading of the page.
+    const heading = element.current.firstElementChild;
+    if (heading?.tagName === 'H1') heading.remove();
     for (const link of element.current.querySelectorAll('a')) {
       link.rel = 'noopener noreferrer';
       if (link.origin !== window.location.origin) link.target = '_blank';
