@@ -146,13 +146,18 @@ describe('who signs in with a browser', () => {
 
 describe('the answer of the provider', () => {
   it('is taken once', async () => {
-    const { server } = await startSigningIn();
+    const { server, provider } = await startSigningIn();
     const browser = openBrowser();
     const callback = await browser.untilCallback(server.origin);
     expect((await browser.ask(callback)).status).toBe(302);
     const again = await browser.ask(callback);
     expect(again.status).toBe(400);
-    expect(await again.json()).toMatchObject({ code: 'sign_in_failed' });
+    expect(await again.json()).toMatchObject({
+      code: 'sign_in_failed',
+      error: 'Signing in took too long, was done before, or was begun in another browser',
+    });
+    // It is not the provider who says so.
+    expect(provider.requests.get('/token')).toBe(1);
   });
 
   it('is not taken from another browser, so that nobody signs others in as themselves', async () => {
