@@ -20,9 +20,9 @@ export function createAnsi(): (text: string) => Piece[] {
   return (text) => {
     if (unfinished === '' && !HIDDEN.test(text)) return [{ text, style: classes }];
     const whole = unfinished + text;
-    const begun = UNFINISHED.exec(whole);
-    // One that does not end is none; nobody keeps it for ever.
-    unfinished = begun && begun[0].length < MOST_UNFINISHED ? begun[0] : '';
+    // None goes on in another line, and one that does not end is none: nobody keeps it, or looks for it, for ever.
+    const start = Math.max(whole.lastIndexOf('\n') + 1, whole.length - MOST_UNFINISHED);
+    unfinished = UNFINISHED.exec(whole.slice(start))?.[0] ?? '';
     const pieces: Piece[] = [];
     let shown = '';
     let at = 0;

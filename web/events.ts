@@ -11,10 +11,10 @@ export interface StreamEvent {
  * it once more, and how the run ended stands in its record, too.
  *
  * @param onEvent takes each event
- * @returns takes the next text
+ * @returns takes the next text, and tells whether the last event has come
  * @see https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
  */
-export function createEventReader(onEvent: (event: StreamEvent) => void): (text: string) => void {
+export function createEventReader(onEvent: (event: StreamEvent) => void): (text: string) => boolean {
   let rest = '';
   let event = '';
   let data: string[] = [];
@@ -48,5 +48,6 @@ export function createEventReader(onEvent: (event: StreamEvent) => void): (text:
       at = end + 1;
     }
     rest = isOver ? '' : whole.slice(at);
+    return isOver;
   };
 }

@@ -16,8 +16,9 @@ const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
 /** The server gives a sign of life every 15 s. */
 const SILENCE_MS = 40_000;
-/** After so long of work the page may draw. */
+/** After so long of work the page may draw; what comes at once is looked at piece by piece. */
 const WORK_MS = 8;
+const PIECE_CHARACTERS = 16 * 1024;
 
 /**
  * Follows a run from its beginning to its end, over as many connections as that takes: each goes on behind the last
@@ -83,23 +84,19 @@ async function followOnce(
     const response = await call(url, { headers, signal: AbortSignal.any([outer, silence.signal]) });
     if (response.status === 204 || !response.body) return true;
     onOpen();
-    let isOver = false;
-    const read = createEventReader((event) => {
-      if (event.event === 'done') isOver = true;
-      onEvent(event);
-    });
+    const read = createEventReader(onEvent);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let since = performance.now();
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return isOver;
+      if (done) return false;
       heard();
-      read(value);
-      if (isOver) {
-        void reader.cancel().catch(() => undefined);
-        return true;
-      }
-      if (performance.now() - since > WORK_MS) {
+      for (let at = 0; at < value.length; at += PIECE_CHARACTERS) {
+        if (read(value.slice(at, at + PIECE_CHARACTERS))) {
+          void reader.cancel().catch(() => undefined);
+          return true;
+        }
+        if (performance.now() - since < WORK_MS) continue;
         await nextTask();
         since = performance.now();
       }

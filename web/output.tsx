@@ -117,13 +117,7 @@ export function Output({ lines, version, isLive, actions }: OutputProps): JSX.El
         <div class="sheet" style={{ height: `${rows.length * view.rowHeight}px` }}>
           <div class="rows" style={{ transform: `translateY(${first * view.rowHeight}px)` }}>
             {rows.slice(first, last).map((line) => (
-              <Row
-                key={line.number}
-                line={line}
-                length={line.text.length}
-                search={search}
-                isHere={search?.here() === line}
-              />
+              <Row key={line.number} line={line} search={search} isHere={search?.here() === line} />
             ))}
           </div>
         </div>

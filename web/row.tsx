@@ -4,8 +4,6 @@ import type { Search } from './search.ts';
 
 interface RowProps {
   readonly line: Line;
-  /** Of its text, which may grow. */
-  readonly length: number;
   readonly search: Search | undefined;
   readonly isHere: boolean;
 }

@@ -94,6 +94,7 @@ describe('what a document, a name and an output say', () => {
     await page.getByRole('heading').getByRole('link').click();
     await page.getByRole('heading', { name: 'Run it' }).waitFor();
     expect(page.url()).toBe(`${server.url}/runbooks/${encodeURIComponent(file)}`);
+    await page.reload();
     await page.getByText('<img src=x onerror=owned=12> invoice⟨U+202E⟩cod.exe').first().waitFor();
     await page.locator('.history summary').click();
     await page.getByRole('region', { name: 'stdout' }).getByText('window.owned = 2').waitFor();

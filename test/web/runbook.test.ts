@@ -2,7 +2,7 @@ import { appendFile, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Page } from 'playwright-core';
 import { describe, expect, it, type TestContext } from 'vitest';
-import type { Folder } from '../e2e/rig.ts';
+import { writeRunbook, type Folder } from '../e2e/rig.ts';
 import { startServer, type Server } from '../e2e/serve-rig.ts';
 import { needs } from '../require.ts';
 import { makeLibrary } from './library.ts';
@@ -123,6 +123,16 @@ describe('the form of a runbook', () => {
     await page.getByRole('button', { name: 'Execute' }).click();
     await dialog.getByRole('button', { name: 'Yes, execute it' }).click();
     await page.getByText('dropped customers').waitFor();
+  });
+
+  it('leads to why it was not begun, where what it needs is not there', async (context) => {
+    const { page, folder } = await show(context, 'Fail');
+    await writeRunbook(folder, 'Fail', { files: 'Input: [no-such-file]\nOutput:' });
+    await page.reload();
+    await page.getByRole('button', { name: 'Execute' }).click();
+    await page.getByText('refused', { exact: true }).waitFor();
+    await page.locator('.row.stderr').getByText('no-such-file').waitFor();
+    await page.getByText('files/missing').waitFor();
   });
 
   it('is not for who lacks a claim, and says which', async (context) => {

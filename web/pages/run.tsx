@@ -14,7 +14,7 @@ import { durationText, Fault, isOver, State } from '../show.tsx';
 import { Title } from '../title.tsx';
 
 /** How often a run that waits for others is asked about. */
-const WAITING_MS = 2000;
+const WAITING_MS = 5000;
 
 /** One run: what it says while it goes on, and how it ended. Its address can be shared. */
 export function RunPage({ id }: { readonly id: string }): JSX.Element {

@@ -42,11 +42,7 @@ export function RunsPage(): JSX.Element {
       <Filters wanted={wanted} reload={reload} />
       {(error ?? fault) !== undefined && <Fault message={(error ?? fault)!} retry={reload} />}
       <p class="faint" role="status">
-        {value
-          ? runs.length === 0
-            ? 'No runs'
-            : `${runs.length} runs${next === null ? '' : ', and older ones'}`
-          : 'Loading …'}
+        {value ? countText(runs.length, next !== null) : 'Loading …'}
       </p>
       {runs.length > 0 && <RunTable runs={runs} />}
       {next !== null && (
@@ -56,6 +52,11 @@ export function RunsPage(): JSX.Element {
       )}
     </>
   );
+}
+
+function countText(count: number, hasMore: boolean): string {
+  if (count === 0) return 'No runs';
+  return `${count === 1 ? '1 run' : `${count} runs`}${hasMore ? ', and older ones' : ''}`;
 }
 
 function Filters({
