@@ -127,12 +127,14 @@ function permissionOf(
 
 function needsPrincipal(
   permission: Permission,
-  { headers, query }: FastifyRequest,
+  { method, headers, query }: FastifyRequest,
   sessionId: string | undefined,
 ): boolean {
   if (permission === 'public') return false;
   if (permission === 'optional') return headers.authorization !== undefined || sessionId !== undefined;
-  const hasStreamToken = permission === 'stream' && Object.hasOwn(Object(query), 'token');
+  // HEAD opens no stream, and so uses no token up: it is for who has another way to say who they are.
+  const hasStreamToken =
+    permission === 'stream' && method === 'GET' && Object.hasOwn(Object(query), 'token');
   return !hasStreamToken || headers.authorization !== undefined;
 }
 

@@ -55,6 +55,15 @@ it('opens the stream once, of several who try at the same moment for one alone',
   expect(await server.metric('runbook_stream_tokens_active')).toBe(0);
 });
 
+it('is nothing to HEAD, which opens no stream and does not use it up', async () => {
+  await using started = await startWithRun();
+  const { server, runId, issue } = started;
+  const { token } = await issue();
+  const head = await server.app.inject({ method: 'HEAD', url: `/api/runs/${runId}/events?token=${token}` });
+  expect(head.statusCode).toBe(401);
+  expect((await open(server, runId, token)).statusCode).toBe(200);
+});
+
 it('is too old after its time', async () => {
   await using started = await startWithRun({ STREAM_TOKEN_TTL_SECONDS: '5' });
   const { server, runId, issue, pass } = started;
