@@ -146,6 +146,19 @@ describe('CORS', () => {
     const unknown = await other.app.inject({ method: 'DELETE', url: '/nowhere' });
     expect(unknown.statusCode).toBe(404);
   });
+
+  it('answers an OPTIONS that is no preflight as it does without CORS', async () => {
+    const other = await startApp({ CORS_ORIGINS: 'https://a.example.com', RATE_LIMIT_ENABLED: 'false' });
+    onTestFinished(() => other[Symbol.asyncDispose]());
+    const options = async (url: string, headers = {}) => {
+      const answer = await other.app.inject({ method: 'OPTIONS', url, headers });
+      return [answer.statusCode, answer.headers['allow']];
+    };
+    expect(await options('/api/runbooks/A.md/validate')).toEqual([204, 'PATCH, OPTIONS']);
+    expect(await options('/nowhere')).toEqual([404, undefined]);
+    const preflight = { origin: 'https://a.example.com', 'access-control-request-method': 'PATCH' };
+    expect((await options('/api/runbooks/A.md/validate', preflight))[0]).toBe(204);
+  });
 });
 
 describe('a fault of the server', () => {

@@ -27,7 +27,7 @@ export async function secure(app: App, { settings }: ServerContext): Promise<voi
   // What is answered to one token is nobody else's, and stale in a moment.
   app.addHook('onRequest', async (_, reply) => void reply.header('cache-control', 'no-store'));
   if (settings.CORS_ORIGINS.length === 0) return;
-  await app.register(cors, {
+  const options = {
     origin: [...settings.CORS_ORIGINS],
     methods: ['GET', 'HEAD', 'POST', 'PATCH'],
     allowedHeaders: [
@@ -37,9 +37,25 @@ export async function secure(app: App, { settings }: ServerContext): Promise<voi
       'Last-Event-ID',
       'Prefer',
       'If-None-Match',
+      'X-Recursion-Stack',
     ],
-    exposedHeaders: ['X-Correlation-Id', 'ETag', 'Location', 'Retry-After'],
+    exposedHeaders: [
+      'X-Correlation-Id',
+      'ETag',
+      'Location',
+      'Retry-After',
+      'WWW-Authenticate',
+      'X-RateLimit-Limit',
+      'X-RateLimit-Remaining',
+      'X-RateLimit-Reset',
+      'X-Total-Bytes',
+    ],
     strictPreflight: false,
     maxAge: 600,
+  };
+  await app.register(cors, {
+    // An OPTIONS that is no preflight is answered as it is without CORS: with the methods, or 404.
+    delegator: ({ headers }, done) =>
+      done(null, { ...options, preflight: headers['access-control-request-method'] !== undefined }),
   });
 }
