@@ -74,10 +74,11 @@ function listOf(documents: readonly ListedDocument[], principal: Principal, only
       required_claims: Object.fromEntries(claims.map((claim) => [claim.name, claim.values])),
       permitted,
       valid,
-      // An entry of the oldest shape does not say how the run ended.
-      last_run: lastRun
-        ? { time: lastRun.time, exit_code: Number.isNaN(lastRun.exitCode) ? null : lastRun.exitCode }
-        : null,
+      // It stands in the history, which is for who may execute it. One of the oldest shape does not say how it ended.
+      last_run:
+        lastRun && permitted
+          ? { time: lastRun.time, exit_code: Number.isNaN(lastRun.exitCode) ? null : lastRun.exitCode }
+          : null,
     };
   });
   const body = Buffer.from(JSON.stringify({ success: true, runbooks }));

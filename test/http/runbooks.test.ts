@@ -111,6 +111,19 @@ describe('the list of runbooks', () => {
     expect(lastRun).toEqual({ time: '2026-01-02T00:00:00.000Z', exit_code: 0 });
   });
 
+  it('keeps when and how one ran last, like its history, from who may not execute it', async () => {
+    const { get } = await start({
+      'Sre.md': runbookText('Sre', {
+        claims: 'roles: sre',
+        history: entry('2026-01-01T00:00:00.000Z', 1),
+      }),
+    });
+    const lastRun = async (claims: Record<string, unknown>) =>
+      (await get('/api/runbooks', claims)).runbooks[0].last_run;
+    expect(await lastRun({ roles: ['sre'] })).toEqual({ time: '2026-01-01T00:00:00.000Z', exit_code: 1 });
+    expect(await lastRun({ roles: ['viewer'] })).toBeNull();
+  });
+
   it('is new after every change of a document, and 304 for who has it already', async () => {
     const { server, get, ask } = await start({ 'A.md': runbookText('A'), 'B.md': runbookText('B') });
     const folder = server.context.library.folder;

@@ -83,7 +83,7 @@ function Card({ runbook }: { readonly runbook: ListedRunbook }): JSX.Element {
             <ExitCode code={last.exit_code} /> <Time value={last.time} />
           </span>
         ) : (
-          <span class="faint">never run</span>
+          permitted && <span class="faint">never run</span>
         )}
       </p>
     </li>

@@ -133,8 +133,7 @@ function needsPrincipal(
   if (permission === 'public') return false;
   if (permission === 'optional') return headers.authorization !== undefined || sessionId !== undefined;
   // HEAD opens no stream, and so uses no token up: it is for who has another way to say who they are.
-  const hasStreamToken =
-    permission === 'stream' && method === 'GET' && Object.hasOwn(Object(query), 'token');
+  const hasStreamToken = permission === 'stream' && method === 'GET' && Object.hasOwn(Object(query), 'token');
   return !hasStreamToken || headers.authorization !== undefined;
 }
 

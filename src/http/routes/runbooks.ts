@@ -32,7 +32,10 @@ const list = z.object({
       required_claims: z.record(z.string(), z.array(z.string())),
       permitted: z.boolean().describe('Whether the caller may execute it'),
       valid: z.boolean().describe('Of the document alone; validate looks at the host, too'),
-      last_run: z.object({ time: z.string(), exit_code: z.int().nullable() }).nullable(),
+      last_run: z
+        .object({ time: z.string(), exit_code: z.int().nullable() })
+        .nullable()
+        .describe('Null where it never ran, and for who may not execute it'),
     }),
   ),
 });
