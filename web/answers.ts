@@ -140,3 +140,16 @@ export interface Health {
   readonly sandbox: string;
   readonly version: string;
 }
+
+export interface AuditTrail {
+  /** Newest first. */
+  readonly events: readonly {
+    readonly id: string;
+    readonly time: string;
+    readonly kind: string;
+    readonly principal?: string;
+    readonly runbook?: string;
+    readonly run_id?: string;
+    readonly outcome?: string;
+  }[];
+}

@@ -1,8 +1,9 @@
 import type { JSX } from 'preact';
-import type { Config, Health } from '../answers.ts';
+import type { AuditTrail, Config, Health } from '../answers.ts';
 import { ApiError, call, callJson } from '../api.ts';
 import { Text } from '../inert.tsx';
 import { useLoaded } from '../load.ts';
+import { pathOfRun } from '../router.ts';
 import { session } from '../session.ts';
 import { Fault, Time } from '../show.tsx';
 import { Title } from '../title.tsx';
@@ -126,10 +127,6 @@ function ConfigTable({ items }: { readonly items: Config['config_items'] }): JSX
   );
 }
 
-interface AuditAnswer {
-  readonly events: readonly Readonly<Record<string, unknown>>[];
-}
-
 /** Shown where the server has one, and this person may read it. */
 function Audit(): JSX.Element | null {
   const { value } = useLoaded(askAudit, []);
@@ -137,13 +134,38 @@ function Audit(): JSX.Element | null {
   return (
     <section class="panel">
       <h2>Audit trail</h2>
-      <ol class="audit">
-        {value.events.map((event, index) => (
-          <li key={index}>
-            <code>{visible(JSON.stringify(event))}</code>
-          </li>
-        ))}
-      </ol>
+      <div class="scroll" role="region" aria-label="Audit trail" tabIndex={0}>
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Time</th>
+              <th scope="col">What</th>
+              <th scope="col">Person</th>
+              <th scope="col">Runbook</th>
+              <th scope="col">Outcome</th>
+            </tr>
+          </thead>
+          <tbody>
+            {value.events.map(({ id, time, kind, principal, runbook, run_id: runId, outcome }) => (
+              <tr key={id}>
+                <td>
+                  <Time value={time} />
+                </td>
+                <td>{visible(kind)}</td>
+                <td>{principal !== undefined && <Text value={principal} />}</td>
+                <td>{runbook !== undefined && <Text value={runbook} />}</td>
+                <td>
+                  {runId === undefined ? (
+                    visible(outcome ?? '')
+                  ) : (
+                    <a href={pathOfRun(runId)}>{visible(outcome ?? 'the run')}</a>
+                  )}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
     </section>
   );
 }
@@ -157,9 +179,9 @@ async function askConfig(signal: AbortSignal): Promise<Config | 'hidden'> {
   }
 }
 
-async function askAudit(signal: AbortSignal): Promise<AuditAnswer | undefined> {
+async function askAudit(signal: AbortSignal): Promise<AuditTrail | undefined> {
   try {
-    return await callJson<AuditAnswer>('/api/audit?limit=50', { signal });
+    return await callJson<AuditTrail>('/api/audit?n=100', { signal });
   } catch (error) {
     if (error instanceof ApiError && (error.status === 403 || error.status === 404)) return undefined;
     throw error;
