@@ -1,4 +1,7 @@
-import { describe, expect, it } from 'vitest';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { startServer } from '../e2e/serve-rig.ts';
 import { needs } from '../require.ts';
 import { makeLibrary } from './library.ts';
@@ -21,6 +24,22 @@ describe('signing in', () => {
     await page.reload();
     await page.getByRole('heading', { name: 'Deploy' }).first().waitFor();
     expect(faults).toEqual({ foreign: [], errors: [] });
+  });
+
+  it('leads to a page elsewhere where that signs people in, with the way back', async (context) => {
+    needs(context, 'chromium');
+    const elsewhere = createServer((_, response) => response.end('<!doctype html><title>Elsewhere</title>'));
+    await once(elsewhere.listen(0, '127.0.0.1'), 'listening');
+    onTestFinished(() => void elsewhere.close());
+    const { port } = elsewhere.address() as AddressInfo;
+    const address = `http://127.0.0.1:${port}/login`;
+    const server = await startServer(await makeLibrary(), { IDP_LOGIN_URI: address });
+    const page = await (await openBrowser()).newPage();
+    await page.goto(`${server.url}/runs?state=failed`);
+    await page.getByRole('link', { name: 'Sign in' }).click();
+    await page.waitForURL((url) => url.href.startsWith(address));
+    const back = new URL(page.url()).searchParams.get('return_url') ?? '';
+    expect(new URL(back).pathname + new URL(back).search).toBe('/runs?state=failed');
   });
 
   it('offers no login for developers where that is off', async (context) => {
