@@ -4,6 +4,7 @@ import {
   closeSync,
   fstatSync,
   ftruncateSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -18,6 +19,7 @@ import {
   rmdirSync,
   statSync,
   symlinkSync,
+  truncateSync,
   unlinkSync,
   utimesSync,
   write,
@@ -34,6 +36,7 @@ import type * as promises from 'node:fs/promises';
  */
 export const access = inPlace(accessSync);
 export const chmod = inPlace(chmodSync);
+export const link = inPlace(linkSync);
 export const lstat = inPlace(lstatSync) as typeof promises.lstat;
 export const mkdir = inPlace(mkdirSync) as typeof promises.mkdir;
 export const mkdtemp = inPlace(mkdtempSync) as typeof promises.mkdtemp;
@@ -46,6 +49,7 @@ export const rm = inPlace(rmSync);
 export const rmdir = inPlace(rmdirSync);
 export const stat = inPlace(statSync) as typeof promises.stat;
 export const symlink = inPlace(symlinkSync);
+export const truncate = inPlace(truncateSync);
 export const unlink = inPlace(unlinkSync);
 export const utimes = inPlace(utimesSync);
 export const writeFile = inPlace(writeFileSync) as unknown as typeof promises.writeFile;

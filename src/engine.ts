@@ -15,6 +15,8 @@ import { recorded, type RecordingServer } from './record.ts';
 import { hasErrors, type Diagnostic } from './runbook/diagnostic.ts';
 import type { EnvironmentRequirement } from './runbook/model.ts';
 import type { ExecutionSettings } from './settings/execution.ts';
+import type { AuditTrail } from './store/audit.ts';
+import { runStarted, type AuditedRun } from './store/audit-runs.ts';
 import { nameOfFile, readDocument, type RunbookDocument } from './store/document.ts';
 import { cachedParse } from './store/parse-cache.ts';
 
@@ -30,6 +32,7 @@ export interface Deps {
   readonly cacheFolder: string;
   /** Tells this program's parser from those of other versions. */
   readonly parser: string;
+  readonly audit: AuditTrail;
   readonly now: () => Date;
   readonly newRunId: () => string;
   /** Asks a person for a value; absent where there is nobody to ask. */
@@ -67,6 +70,8 @@ export interface ExecuteRequest {
 
 /** What a server adds to an execution. */
 interface ServerPart extends RecordingServer {
+  /** Of whoever asks. */
+  readonly address: string;
   /**
    * Asked once the principal is known to be allowed: undefined where the run may go on at once, else it waits; a
    * run that was cancelled meanwhile is let go, too.
@@ -134,7 +139,8 @@ export async function validate(
  * Executes a document: read, authorize, check, run, record. The stream ends with `finished`, `refused` or
  * `denied`; the record is written before that event is handed out, and also where the consumer leaves early.
  *
- * @throws RunbookError where the document cannot be read, or a prompt was interrupted
+ * @throws RunbookError where the document cannot be read, a prompt was interrupted, or the audit trail cannot be
+ *   written: then nothing is started
  */
 export async function* execute(
   source: string,
@@ -158,6 +164,8 @@ export async function* execute(
     stateFolder: deps.settings.STATE_DIR,
     historyBytes: deps.settings.HISTORY_OUTPUT_BYTES,
     outputBytes: deps.settings.MAX_OUTPUT_SIZE_BYTES,
+    audit: deps.audit,
+    audited: () => auditedRun(run, request),
     retention: { days: deps.settings.RUN_RETENTION_DAYS, bytes: deps.settings.RUN_STORAGE_MAX_BYTES },
     now: deps.now,
     ...(request.server && { server: request.server }),
@@ -227,6 +235,9 @@ async function* stages(run: Run, request: ExecuteRequest, deps: Deps): AsyncGene
   const input = runInput(run, sandbox, request, deps, readiness.values);
   yield* sandboxNotices(input.runbook.execution, sandbox);
   stopIfCancelled(request);
+  if (!request.dryRun || request.server) {
+    await deps.audit.append(runStarted(auditedRun(run, request), request.dryRun));
+  }
   yield yield* request.dryRun ? dryRun(input) : runScript(input);
 }
 
@@ -248,6 +259,18 @@ async function authorizeRun(run: Run, request: ExecuteRequest): Promise<DeniedEv
   }
   if (answer.permitted) return undefined;
   return { type: 'denied', runId: run.runId, subject: subjectOf(run, request), reason: answer.reason };
+}
+
+function auditedRun(run: Run, request: ExecuteRequest): AuditedRun {
+  const { document, runId, principal } = run;
+  return {
+    principal: subjectOf(run, request),
+    from: request.server?.address ?? principal?.from ?? 'os',
+    correlationId: request.correlationId ?? runId,
+    document: document.realPath,
+    digest: document.digest,
+    runId,
+  };
 }
 
 function subjectOf(run: Run, request: ExecuteRequest): string {

@@ -52,6 +52,8 @@ export const errorTable = {
   paused: { exitCode: 125, httpStatus: 503 },
   /** The server is about to stop. */
   draining: { exitCode: 125, httpStatus: 503 },
+  /** What is to be done cannot be written into the audit trail, and so is not done. */
+  audit_unavailable: { exitCode: 125, httpStatus: 503 },
   /** A token for a stream is unknown, used or too old. */
   invalid_stream_token: { exitCode: 126, httpStatus: 403 },
   /** More tokens for streams wait to be used than a server keeps. */

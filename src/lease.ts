@@ -24,7 +24,7 @@ interface Holder {
  * `isHeld`.
  */
 export async function takeLease(file: string): Promise<Lease> {
-  await writeFile(file, JSON.stringify(await holder(process.pid)), { mode: 0o600, flag: 'wx' });
+  await writeFile(file, await ownMark(), { mode: 0o600, flag: 'wx' });
   own.add(file);
   const heartbeat = setInterval(() => {
     const now = new Date();
@@ -38,6 +38,14 @@ export async function takeLease(file: string): Promise<Lease> {
     },
   };
 }
+
+/** What a lease of this process says; it stays the same for as long as the process lives. */
+export async function ownMark(): Promise<string> {
+  mark ??= JSON.stringify(await holder(process.pid));
+  return mark;
+}
+
+let mark: string | undefined;
 
 const own = new Set<string>();
 

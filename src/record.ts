@@ -10,9 +10,11 @@ import type {
 } from './execute/events.ts';
 import { boundedText, keepEnds, type Kept } from './execute/kept.ts';
 import { monotonicMs } from './clock.ts';
-import { exitCodeOf, messageOf, systemCode } from './errors.ts';
+import { exitCodeOf, isRunbookError, messageOf, systemCode } from './errors.ts';
 import { formatEntry, type NewHistoryEntry } from './runbook/history.ts';
 import { formatDuration } from './runbook/units.ts';
+import type { AuditTrail } from './store/audit.ts';
+import { runEnded, tellLost, type AuditedRun } from './store/audit-runs.ts';
 import type { RunbookDocument } from './store/document.ts';
 import { firstLine, wholeHistory, writeHistory, type HistoryTarget } from './store/history.ts';
 import type { StreamCount } from './store/run-frames.ts';
@@ -41,6 +43,9 @@ export interface RecordInput {
   /** How much of each stream goes into the run record, in bytes. */
   readonly outputBytes: number;
   readonly retention: RetentionLimits;
+  readonly audit: AuditTrail;
+  /** As the audit trail names it, with who asks as far as that is known by now. */
+  readonly audited: () => AuditedRun;
   readonly now: () => Date;
   /** Present where a server executes. */
   readonly server?: RecordingServer;
@@ -73,11 +78,14 @@ export async function* recorded(
   const end = async (event: FinishedEvent | RefusedEvent | DeniedEvent): Promise<NoticeEvent[]> => {
     isOver = true;
     const output = run.closeLog();
+    const facts = factsOf(event, started);
+    const audited = auditEnd(input, facts);
     const notices = await writeEntry(input, started, event, kept);
     await output;
-    const more = await run.end(factsOf(event, started), notices);
+    const more = await run.end(facts, notices);
+    const unaudited = await audited;
     input.server?.onRecorded(run.record(), streams(kept, input.historyBytes));
-    return [...notices, ...more];
+    return [...notices, ...more, ...unaudited];
   };
   try {
     for await (const event of events) {
@@ -107,7 +115,9 @@ export async function* recorded(
   } catch (error) {
     if (!isOver) {
       isOver = true;
-      await run.end(factsOfError(error), []);
+      const facts = factsOfError(error);
+      if (!isAuditGone(error)) await auditEnd(input, facts);
+      await run.end(facts, []);
       input.server?.onRecorded(run.record(), streams(kept, input.historyBytes));
     }
     throw error;
@@ -128,8 +138,25 @@ export async function* recorded(
   }
 }
 
+/** Where the end cannot be written, the run is over all the same: whoever asked for it is told so. */
+async function auditEnd({ audit, audited }: RecordInput, facts: EndFacts): Promise<NoticeEvent[]> {
+  try {
+    await audit.append(runEnded(audited(), facts));
+    return [];
+  } catch (error) {
+    const message = `The audit trail does not have how this run ended: ${messageOf(error)}`;
+    return [{ type: 'notice', severity: 'warning', code: 'audit/incomplete', message }];
+  }
+}
+
+function isAuditGone(error: unknown): boolean {
+  return isRunbookError(error) && error.code === 'audit_unavailable';
+}
+
+type EndFacts = Partial<RunRecord> & Pick<RunRecord, 'state'>;
+
 /** How an execution ended that did not come as far as an event that says so. */
-function factsOfError(error: unknown): Partial<RunRecord> {
+function factsOfError(error: unknown): EndFacts {
   const exitCode = exitCodeOf(error);
   const EXIT_DENIED = 126;
   const EXIT_INTERRUPTED = 130;
@@ -140,7 +167,7 @@ function factsOfError(error: unknown): Partial<RunRecord> {
 function factsOf(
   event: FinishedEvent | RefusedEvent | DeniedEvent,
   started: StartedEvent | undefined,
-): Partial<RunRecord> {
+): EndFacts {
   switch (event.type) {
     case 'finished': {
       const remark = remarkOf(event, started);
@@ -205,7 +232,9 @@ function keepRecord(input: RecordInput): RunKeeper {
   // A server has many that go on, and looks for lost ones by itself.
   const settled = input.server
     ? undefined
-    : opened.then(async (open) => open && void (await settleLost(stateFolder))).catch(() => undefined);
+    : opened
+        .then(async (open) => open && void (await settleLost(stateFolder, tellLost(input.audit))))
+        .catch(() => undefined);
   let writing: Promise<unknown> = opened;
   let released: Promise<void> | undefined;
 

@@ -13,9 +13,19 @@ import { isRunbookError, messageOf, systemCode } from '../errors.ts';
 import { oneLine } from '../one-line.ts';
 import { listSettings, type ListedSetting } from '../settings/read.ts';
 import { settingNames, type SettingName } from '../settings/table.ts';
+import { auditSettingNames } from '../settings/audit.ts';
+import { auditFolder } from '../store/audit-days.ts';
+import { readTail } from '../store/audit-tail.ts';
+import { tellLost } from '../store/audit-runs.ts';
 import { activeIds, runIds, settleLost } from '../store/runs.ts';
 import { lookOf, write, type Look } from './look.ts';
-import { engineSurroundings, preferencesFile, readPreferences, settingsFor } from './surroundings.ts';
+import {
+  engineSurroundings,
+  openAuditTrail,
+  preferencesFile,
+  readPreferences,
+  settingsFor,
+} from './surroundings.ts';
 
 declare const VERSION: string;
 
@@ -41,6 +51,7 @@ export async function doctorCommand({ json }: { readonly json?: boolean }): Prom
     ...(await attempt('tokens', inspectTokens)),
     ...(await attempt('token file', inspectTokenFile)),
     ...(await attempt('records', inspectRecords)),
+    ...(await attempt('audit trail', inspectAudit)),
     ...(await attempt('workspaces', inspectWorkspaces)),
     ...(await attempt('cache', inspectCache)),
     ...(await attempt('library', inspectLibrary)),
@@ -204,10 +215,25 @@ async function inspectRecords(): Promise<Check[]> {
   const { STATE_DIR, RUN_RETENTION_DAYS } = await settingsFor(['STATE_DIR', 'RUN_RETENTION_DAYS']);
   const folder = await inspectFolder('records', 'STATE_DIR', STATE_DIR);
   if (folder.some(({ status }) => status === 'failure')) return folder;
-  await settleLost(STATE_DIR);
+  await settleLost(STATE_DIR, tellLost((await openAuditTrail()).trail));
   const [ids, active] = await Promise.all([runIds(STATE_DIR), activeIds(STATE_DIR)]);
   const found = `${ids.length} recorded, ${active.length} of them going on; kept for ${RUN_RETENTION_DAYS} days`;
   return [...folder, { name: 'runs', status: 'ok', found }];
+}
+
+/** Only its end: `runbook audit verify` looks at all of it. */
+async function inspectAudit(): Promise<Check[]> {
+  const name = 'audit trail';
+  const { STATE_DIR, AUDIT_KEY, AUDIT_RETENTION_DAYS } = await settingsFor(auditSettingNames);
+  // Whether there can be one is said with the records; to look must not make it.
+  if (!(await stat(auditFolder(STATE_DIR)).catch(() => undefined))) {
+    return [{ name, status: 'ok', found: 'nothing has been written yet' }];
+  }
+  await (await openAuditTrail()).trail.check();
+  const { head } = await readTail(auditFolder(STATE_DIR), AUDIT_KEY, undefined);
+  const key = AUDIT_KEY === undefined ? 'without AUDIT_KEY' : 'with AUDIT_KEY';
+  const found = `${head.count} lines so far, ${key}; kept for ${AUDIT_RETENTION_DAYS} days`;
+  return [{ name, status: 'ok', found }];
 }
 
 async function inspectWorkspaces(): Promise<Check[]> {

@@ -4,6 +4,7 @@ import { exitCodeOf, isRunbookError, messageOf, RunbookError } from '../errors.t
 import type { Plan, RunEvent } from '../execute/events.ts';
 import { newRunId } from '../run-id.ts';
 import { parseDuration } from '../runbook/units.ts';
+import type { AuditTrail } from '../store/audit.ts';
 import { jsonReporter } from './json-events.ts';
 import { lookOf, isInteractive } from './look.ts';
 import {
@@ -11,6 +12,7 @@ import {
   COMMAND_LINE,
   engineSurroundings,
   findRunbook,
+  openAuditTrail,
   ownSecrets,
   valueSources,
   type ValueOptions,
@@ -69,7 +71,8 @@ const EXIT_DENIED = 126;
 async function run(source: string, options: ExecuteOptions, reporter: Reporter): Promise<number> {
   const signals = catchSignals();
   try {
-    const { request, deps } = await requestOf(options, signals, reporter);
+    const audit = await openAuditTrail();
+    const { request, deps } = await requestOf(options, signals, reporter, audit.trail);
     let exitCode = EXIT_NOT_STARTED;
     for await (const event of execute(source, request, deps)) {
       if (event.type === 'started' && !options.quiet) warnOfSecrets(event.plan, reporter);
@@ -77,6 +80,7 @@ async function run(source: string, options: ExecuteOptions, reporter: Reporter):
       if (event.type === 'finished') exitCode = event.exitCode ?? 0;
       if (event.type === 'denied') exitCode = EXIT_DENIED;
     }
+    await audit.tidy();
     return exitCode;
   } finally {
     signals.release();
@@ -96,6 +100,7 @@ async function requestOf(
   options: ExecuteOptions,
   signals: Signals,
   reporter: Reporter,
+  audit: AuditTrail,
 ): Promise<{ request: ExecuteRequest; deps: Deps }> {
   const surroundings = await engineSurroundings({ SANDBOX: options.sandbox });
   const people = isInteractive() && !options.json ? await import('./prompt.ts') : undefined;
@@ -121,6 +126,7 @@ async function requestOf(
         ...(options.envFile ?? []),
         ...(options.tokenFile === undefined ? [] : [options.tokenFile]),
       ]),
+      audit,
       now: () => new Date(),
       newRunId,
       ...(people && {

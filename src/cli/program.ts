@@ -223,6 +223,35 @@ export function buildProgram(done: (exitCode: number) => void): Command {
     .addHelpText('after', example('runs cancel last'))
     .action(action(async () => (await import('./runs.ts')).cancelRunCommand));
 
+  const audit = program
+    .command('audit')
+    .description('who did what: the audit trail of this machine')
+    .addHelpText(
+      'after',
+      example('audit list -n 50', "audit list --filter 'outcome=denied'", 'audit verify'),
+    );
+  audit
+    .command('list', { isDefault: true })
+    .description('print lines of it, the newest last')
+    .option('-n, --last <count>', 'how many', '20')
+    .option('--filter <filter>', 'such as kind=run.finished AND outcome=failed OR principal=alice')
+    .option('--json', 'as JSON, a line each')
+    .addHelpText('after', example("audit list --filter 'kind=run.finished AND NOT outcome=succeeded'"))
+    .action(action(async () => (await import('./audit.ts')).listAuditCommand));
+  audit
+    .command('verify')
+    .description('find out whether anything was changed, removed, put in or moved')
+    .option('--head <count:hash>', 'an end of the chain that was kept elsewhere')
+    .option('--json', 'as JSON')
+    .addHelpText('after', example('audit verify', 'audit verify --head "$(cat head-of-yesterday)"'))
+    .action(action(async () => (await import('./audit.ts')).verifyAuditCommand));
+  audit
+    .command('export')
+    .description('print a day as it was written, as JSONL')
+    .argument('[day]', 'such as 2026-01-31, in UTC; default: the newest')
+    .addHelpText('after', example('audit export 2026-01-31 > audit-2026-01-31.jsonl'))
+    .action(action(async () => (await import('./audit.ts')).exportAuditCommand));
+
   program
     .command('serve')
     .description('the same runbooks over HTTP, until SIGTERM')

@@ -4,6 +4,8 @@ import { isRunbookError, messageOf, RunbookError, systemCode } from '../errors.t
 import type { StreamName } from '../execute/events.ts';
 import { oneLine } from '../one-line.ts';
 import { formatDuration } from '../runbook/units.ts';
+import { operatingSystemPrincipal } from '../auth/principal.ts';
+import { runCancelled, tellLost } from '../store/audit-runs.ts';
 import { readLog, type StreamCount } from '../store/run-frames.ts';
 import {
   findRun,
@@ -21,7 +23,7 @@ import {
 } from '../store/runs.ts';
 import { findingsText } from './findings.ts';
 import { lookOf, write, type Look } from './look.ts';
-import { settingsFor } from './surroundings.ts';
+import { openAuditTrail, settingsFor } from './surroundings.ts';
 
 interface ListOptions {
   readonly last: string;
@@ -65,8 +67,13 @@ export async function listRunsCommand(options: ListOptions): Promise<number> {
 /** Whoever looks at runs is not told that one goes on whose runner is gone. */
 async function settledStateFolder(): Promise<string> {
   const { STATE_DIR } = await settingsFor(['STATE_DIR']);
-  await settleLost(STATE_DIR);
+  await settleLostRuns(STATE_DIR);
   return STATE_DIR;
+}
+
+async function settleLostRuns(stateFolder: string): Promise<void> {
+  const { trail } = await openAuditTrail();
+  await settleLost(stateFolder, tellLost(trail));
 }
 
 async function filterOf({ state, runbook }: ListOptions): Promise<(listed: Listed) => boolean> {
@@ -200,7 +207,7 @@ export async function runLogsCommand(wanted: string, { stream, follow }: LogsOpt
       const isLast = await hasEnded(stateFolder, id);
       await copy();
       if (isLast) break;
-      if (!(await changes.next()) && !(await hasRunner(stateFolder, id))) await settleLost(stateFolder);
+      if (!(await changes.next()) && !(await hasRunner(stateFolder, id))) await settleLostRuns(stateFolder);
     }
     return 0;
   } finally {
@@ -245,6 +252,7 @@ export async function cancelRunCommand(wanted: string): Promise<number> {
     // A signal would end a server, and with it every other run.
     if (isServer) await requestCancel(stateFolder, id);
     else if (pid !== undefined) terminate(pid, id);
+    await tellCancelled(record);
     for (;;) {
       const now = await readRecord(stateFolder, id);
       if (now.state === 'lost') throw lost(id);
@@ -252,11 +260,17 @@ export async function cancelRunCommand(wanted: string): Promise<number> {
         await write(process.stdout, `Run ${id} has ended: ${now.state}${exitText(now)}\n`);
         return 0;
       }
-      if (!(await changes.next()) && !(await hasRunner(stateFolder, id))) await settleLost(stateFolder);
+      if (!(await changes.next()) && !(await hasRunner(stateFolder, id))) await settleLostRuns(stateFolder);
     }
   } finally {
     changes.close();
   }
+}
+
+/** Only now: whoever has to end a run can do so on a full disk, too. @throws RunbookError `audit_unavailable` */
+async function tellCancelled(record: RunRecord): Promise<void> {
+  const { trail } = await openAuditTrail();
+  await trail.append(runCancelled(record, { principal: operatingSystemPrincipal().subject, from: 'os' }));
 }
 
 function exitText({ exitCode }: RunRecord): string {

@@ -8,9 +8,11 @@ import { readFile } from '../disk.ts';
 import { RunbookError, systemCode } from '../errors.ts';
 import type { ValueSource } from '../execute/values.ts';
 import { isVariableName } from '../runbook/environment.ts';
+import { auditSettingNames } from '../settings/audit.ts';
 import { executionSettingNames, type ExecutionSettings } from '../settings/execution.ts';
 import { readSettings } from '../settings/read.ts';
 import { secretVariables, type SettingName, type Settings } from '../settings/table.ts';
+import { openAudit, type AuditTrail } from '../store/audit.ts';
 
 /** Values of settings that options of the command line give. */
 export type Flags = Partial<Record<SettingName, string | undefined>>;
@@ -35,6 +37,32 @@ export async function engineSurroundings(flags: Flags = {}): Promise<{
     environment: process.env,
     secretSettings: new Set(secretVariables),
     cacheFolder: cacheFolder(),
+  };
+}
+
+/**
+ * The audit trail, and what is to be done once nobody waits any more: on a new day the earlier ones are packed, and those
+ * that are too old go.
+ */
+export async function openAuditTrail(): Promise<{ trail: AuditTrail; tidy: () => Promise<void> }> {
+  const { STATE_DIR, AUDIT_KEY, AUDIT_RETENTION_DAYS } = await settingsFor(auditSettingNames);
+  let isNewDay = false;
+  const trail = openAudit({
+    stateFolder: STATE_DIR,
+    key: AUDIT_KEY,
+    now: () => new Date(),
+    onRotated: () => {
+      isNewDay = true;
+    },
+  });
+  return {
+    trail,
+    async tidy() {
+      if (!isNewDay) return;
+      const { keepAudit } = await import('../store/audit-keep.ts');
+      // The next day tries again.
+      await keepAudit(trail, STATE_DIR, AUDIT_RETENTION_DAYS, new Date()).catch(() => undefined);
+    },
   };
 }
 

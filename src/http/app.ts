@@ -9,6 +9,7 @@ import { logRequests } from './plugins/logging.ts';
 import { measureRequests } from './plugins/measuring.ts';
 import { rateLimits } from './plugins/rate-limit.ts';
 import { secure } from './plugins/security.ts';
+import { auditRoutes } from './routes/audit.ts';
 import { configRoutes } from './routes/config.ts';
 import { devLoginRoutes } from './routes/dev-login.ts';
 import { docsRoutes } from './routes/docs.ts';
@@ -59,7 +60,10 @@ export async function buildApp(context: ServerContext): Promise<App> {
   await secure(app, context);
   bodies(app);
   const signIn = await openSignIn(context);
-  app.addHook('onClose', async () => signIn?.close());
+  app.addHook('onClose', async () => {
+    signIn?.close();
+    await context.audit.close();
+  });
   authenticate(app, context, await rateLimits(app, context), signIn);
 
   // First of all, for it describes those that come after it.
@@ -74,6 +78,7 @@ export async function buildApp(context: ServerContext): Promise<App> {
   executeRoutes(app, context);
   runRoutes(app, context);
   modeRoutes(app, context);
+  auditRoutes(app, context);
   streamTokenRoutes(app, context);
   pageRoutes(app);
   return app;

@@ -4,18 +4,20 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Principal } from '../auth/principal.ts';
 import { authSettingNames } from '../auth/settings.ts';
 import type { sandboxInForce } from '../engine.ts';
+import { auditSettingNames } from '../settings/audit.ts';
 import { executionSettingNames } from '../settings/execution.ts';
 import type { ListedSetting } from '../settings/read.ts';
 import { servingSettingNames } from '../settings/server.ts';
 import type { Settings } from '../settings/table.ts';
 import type { Library } from '../store/library.ts';
+import type { ServerAudit } from './audit/open.ts';
 import type { Metrics } from './plugins/metrics.ts';
 import type { RunManager } from './runs/manager.ts';
 import type { StreamTokens } from './runs/stream-tokens.ts';
 
 /** The settings that `serve` reads, and no others. */
 export const serverSettingNames = [
-  ...new Set([...authSettingNames, ...executionSettingNames, ...servingSettingNames]),
+  ...new Set([...authSettingNames, ...executionSettingNames, ...auditSettingNames, ...servingSettingNames]),
 ];
 
 export type ServerSettings = Pick<Settings, (typeof serverSettingNames)[number]>;
@@ -27,6 +29,7 @@ export interface ServerContext {
   /** Where what was found out about this host and its documents is kept. */
   readonly cacheFolder: string;
   readonly library: Library;
+  readonly audit: ServerAudit;
   readonly runs: RunManager;
   readonly streamTokens: StreamTokens;
   readonly metrics: Metrics;

@@ -8,6 +8,7 @@
  * - `run`: the same; the route answers as if a run were not there to who may not see it
  * - `stream`: as `run`, or a stream token, which the route itself verifies
  * - `cancel`: as `run`, for ending one
+ * - `auditor`: who has one of AUDITOR_ROLES or ADMIN_ROLES
  * - `admin`: who has one of ADMIN_ROLES
  * - `configuration`: the same; with ENABLE_LOGIN whoever holds a valid token, who then sees less
  */
@@ -19,6 +20,7 @@ export type Permission =
   | 'run'
   | 'stream'
   | 'cancel'
+  | 'auditor'
   | 'admin'
   | 'configuration';
 
@@ -68,6 +70,9 @@ export const policy = {
   'POST /api/runs/:id/cancel': { permission: 'cancel', rate: 'general' },
   'POST /api/runs/cancel-all': { permission: 'admin', rate: 'general' },
   'POST /api/stream-tokens': { permission: 'run', rate: 'stream_token' },
+  'GET /api/audit': { permission: 'auditor', rate: 'general' },
+  'GET /api/audit/export': { permission: 'auditor', rate: 'general' },
+  'GET /api/events': { permission: 'auditor', rate: 'general' },
   'POST /api/pause': { permission: 'admin', rate: 'general' },
   'POST /api/resume': { permission: 'admin', rate: 'general' },
   'POST /api/shutdown': { permission: 'admin', rate: 'general' },

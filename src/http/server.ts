@@ -1,9 +1,11 @@
 import { once } from 'node:events';
+import os from 'node:os';
 import { sandboxInForce } from '../engine.ts';
 import { RunbookError, systemCode } from '../errors.ts';
 import { listSettings, readSettings, type SettingSources } from '../settings/read.ts';
 import { openLibrary } from '../store/library.ts';
 import { buildApp } from './app.ts';
+import { openServerAudit } from './audit/open.ts';
 import { serverSettingNames, type App, type ServerContext, type ServerSettings } from './context.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './plugins/metrics.ts';
@@ -12,6 +14,7 @@ import { checkLogin, checkState, tellSandbox } from './start.ts';
 
 /** A hash of all that parsing depends on; the build sets it. */
 declare const PARSER: string;
+declare const VERSION: string;
 
 export interface ServeOptions {
   /** What the command line says of settings. */
@@ -41,16 +44,26 @@ export async function serve(
   checkLogin(context);
   const app = await buildApp(context);
   const asked = Promise.race([told.promise, stopSignal()]);
-  const address = await listen(app, settings);
+  // What cannot be written down does not begin.
+  await context.audit.append({ kind: 'server.started', detail: { version: VERSION, host: os.hostname() } });
+  const address = await listen(app, settings).catch(async (error: unknown) => {
+    await context.audit.append({ kind: 'server.stopped', outcome: 'failed' }).catch(() => undefined);
+    throw error;
+  });
   listening = app;
   await onListening(address, settings);
   await tellSandbox(context);
   const reason = await asked;
   context.log.info(`${reason}: no new runs; waiting for those that go on`);
+  await context.audit
+    .append({ kind: 'mode.changed', outcome: 'drain', detail: { reason } })
+    .catch(() => undefined);
   await context.runs.drain(context.settings.SHUTDOWN_GRACE_SECONDS);
   // Whoever reads a stream has had time to; who does not would keep us here for ever.
   app.server.closeAllConnections();
   await app.close();
+  // Whether or not it can be written, the server ends; its log has it.
+  await context.audit.append({ kind: 'server.stopped' }).catch(() => undefined);
   context.log.info('Stopped');
 }
 
@@ -72,11 +85,13 @@ export async function createContext(
     configItems: listSettings(serverSettingNames, { env: environment, flags }),
     now: () => new Date(),
   };
+  const audit = openServerAudit(surroundings);
   let sandbox: ReturnType<ServerContext['sandbox']> | undefined;
   return {
     ...surroundings,
     library,
-    runs: await openRuns({ ...surroundings, parser: PARSER }),
+    audit,
+    runs: await openRuns({ ...surroundings, audit, parser: PARSER }),
     streamTokens: openStreamTokens(surroundings),
     sandbox: () => (sandbox ??= sandboxInForce(surroundings)),
     port,

@@ -270,6 +270,16 @@ const settingsTable = {
     preference: true,
     what: 'How much room the records of runs may take together; beyond it the oldest go',
   },
+  AUDIT_RETENTION_DAYS: {
+    kind: wholeNumber(1, 36_500),
+    default: '14',
+    what: 'How long the days of the audit trail are kept',
+  },
+  AUDIT_KEY: {
+    kind: text,
+    secret: true,
+    what: 'Makes the chain of the audit trail one that only who has this key can continue; the same for all that write to one `STATE_DIR`',
+  },
   MAX_REQUEST_BYTES: {
     kind: wholeNumber(1024, mostBytes),
     default: '1048576',

@@ -285,19 +285,27 @@ export async function activeIds(stateFolder: string): Promise<string[]> {
 /**
  * Marks the runs whose runner is gone as lost: nobody knows how they ended. Looks only at those that go on.
  *
+ * @param onLost told of each before it is marked; where that fails, the next to come by tries again
  * @returns the ids of those that had no runner any more
  */
-export async function settleLost(stateFolder: string): Promise<string[]> {
+export async function settleLost(
+  stateFolder: string,
+  onLost: (record: RunRecord) => Promise<void>,
+): Promise<string[]> {
   const lost: string[] = [];
   for (const id of await activeIds(stateFolder)) {
     if (await hasRunner(stateFolder, id)) continue;
     lost.push(id);
-    await settle(stateFolder, id).catch(() => undefined);
+    await settle(stateFolder, id, onLost).catch(() => undefined);
   }
   return lost;
 }
 
-async function settle(stateFolder: string, id: string): Promise<void> {
+async function settle(
+  stateFolder: string,
+  id: string,
+  onLost: (record: RunRecord) => Promise<void>,
+): Promise<void> {
   const folder = runFolder(stateFolder, id);
   const lease = path.join(activeFolder(stateFolder), id);
   try {
@@ -305,7 +313,9 @@ async function settle(stateFolder: string, id: string): Promise<void> {
     const output = await joinTails(folder, record.outputLimitBytes);
     if (!isOver(record)) {
       const lastSeenAt = (await stat(lease)).mtime.toISOString();
-      await writeRecord(folder, { ...record, state: 'lost', exitCode: null, output, lastSeenAt });
+      const lost: RunRecord = { ...record, state: 'lost', exitCode: null, output, lastSeenAt };
+      await onLost(lost);
+      await writeRecord(folder, lost);
     }
   } catch (error) {
     // Another settled it at the same time; or it died before it had a record, and so before it had a process.

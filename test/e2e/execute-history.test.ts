@@ -2,6 +2,7 @@
 import {
   appendFile,
   chmod,
+  mkdir,
   readFile,
   readdir,
   rename,
@@ -193,7 +194,10 @@ describe('a document that cannot be written', () => {
     const folder = await makeFolder();
     const file = await writeRunbook(folder, 'ReadOnly', { script: 'exit 3' });
     await chmod(file, 0o444);
-    const nowhere = path.join(file, 'state');
+    const nowhere = path.join(folder.temporary, 'state');
+    await mkdir(nowhere);
+    await chmod(nowhere, 0o777);
+    await writeFile(path.join(nowhere, 'history'), 'in the way');
     const { exitCode, stderr } = await runbook(folder, ['execute', file], {
       through: asOrdinaryUser,
       env: { STATE_DIR: nowhere },

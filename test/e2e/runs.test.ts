@@ -387,7 +387,7 @@ describe('cancelling', () => {
 });
 
 describe('a state folder that cannot be written to', () => {
-  it('costs the record and not the run, where it is read-only', async (context) => {
+  it('stops the run before it begins, where it is read-only: nothing is done that is not written down', async (context) => {
     needs(context, 'ordinary user');
     const folder = await makeFolder();
     const file = await writeRunbook(folder, 'Doc', { script: 'echo ran; exit 3' });
@@ -396,10 +396,8 @@ describe('a state folder that cannot be written to', () => {
       through: asOrdinaryUser,
       env: { STATE_DIR: path.join(folder.path, 'closed', 'state') },
     });
-    expect([exitCode, stdout]).toEqual([3, 'ran\n']);
-    expect(stderr.split('\n').filter((line) => line.startsWith('⚠'))).toEqual([
-      `⚠ No record of this run could be written to ${folder.path}/closed/state: this user may not write there. \`runbook runs\` does not know it; set STATE_DIR to a folder that has room and that you may write to`,
-    ]);
+    expect([exitCode, stdout]).toEqual([125, '']);
+    expect(stderr).toContain('runbook: The audit trail cannot be written: this user may not write there\n');
   });
 
   /** A small disk whose state folder is copied to `after` when the program has ended. */
@@ -411,7 +409,7 @@ describe('a state folder that cannot be written to', () => {
         ...command,
       );
 
-  it('costs the record and not the run, where its disk is full', async (context) => {
+  it('stops the run before it begins, where its disk is full', async (context) => {
     needs(context, 'mount');
     const folder = await makeFolder();
     const file = await writeRunbook(folder, 'Doc', { script: 'echo ran; exit 3' });
@@ -419,12 +417,9 @@ describe('a state folder that cannot be written to', () => {
       through: onSmallDisk('head -c 100000 /dev/zero > disk/fill 2>/dev/null || :; '),
       env: { STATE_DIR: path.join(folder.path, 'disk', 'state') },
     });
-    expect([exitCode, stdout]).toEqual([3, 'ran\n']);
-    const warnings = stderr.split('\n').filter((line) => line.startsWith('⚠'));
-    expect(warnings).toEqual([
-      expect.stringMatching(/No record of this run could be written to .*: the disk is full\. /),
-    ]);
-    expect((await historyOf(folder, file)).length).toBe(1);
+    expect([exitCode, stdout]).toEqual([125, '']);
+    expect(stderr).toContain('runbook: The audit trail cannot be written: the disk is full\n');
+    expect((await historyOf(folder, file)).length).toBe(0);
   });
 
   it('costs the output that finds no room, and the record says which', async (context) => {

@@ -87,6 +87,8 @@ describe.for(attackers.map((attacker) => [attacker.who, attacker] as const))('%s
       '/opt',
     ];
     const sockets = await Promise.all(places.map((place) => listenIn(place)));
+    // The attacker's own, in which a run is written down.
+    await chmod(folder.state, 0o777);
     const { stdout } = await attack(folder, attacker, {
       environment: 'SOCKETS: a list',
       script: connecting('process.env.SOCKETS.split(",")'),

@@ -7,7 +7,7 @@ import { readSettings } from '../../src/settings/read.ts';
 import type { RunRecord } from '../../src/store/runs.ts';
 import { readRecord } from '../../src/store/runs.ts';
 import { eventsIn, type Received } from '../http/runs/rig.ts';
-import { startRunbook, type Folder, type Running } from './rig.ts';
+import { startRunbook, type Folder, type RunOptions, type Running } from './rig.ts';
 
 const SECRET = 'a secret of the tests, of no worth to anybody';
 
@@ -56,6 +56,7 @@ interface Stream {
 export async function startServer(
   folder: Folder,
   env: Readonly<Record<string, string>> = {},
+  through?: RunOptions['through'],
 ): Promise<Server> {
   const settings = {
     JWT_SECRET: SECRET,
@@ -67,7 +68,7 @@ export async function startServer(
     KILL_GRACE_SECONDS: '1',
     ...env,
   };
-  const running = startRunbook(folder, ['serve'], { env: settings });
+  const running = startRunbook(folder, ['serve'], { env: settings, ...(through && { through }) });
   const [, port = ''] = await running.printed(/Listening on http:\/\/127\.0\.0\.1:(\d+)/);
   const tokens = new Map<string, Promise<string>>();
   const token = (subject: string, ...roles: string[]): Promise<string> => {

@@ -11,6 +11,7 @@ import { readSettings } from '../../src/settings/read.ts';
 import { secretVariables } from '../../src/settings/table.ts';
 import { readDocument } from '../../src/store/document.ts';
 import { wholeHistory } from '../../src/store/history.ts';
+import { auditOf } from '../audit.ts';
 import { writeRunbook } from '../e2e/rig.ts';
 
 let folder: string;
@@ -56,6 +57,7 @@ function deps(more: Partial<Deps> = {}): Deps {
     // Where nothing can be kept, everything is found out anew.
     cacheFolder: '/dev/null/cache',
     parser: '0',
+    audit: auditOf(state),
     now: () => new Date('2026-02-03T04:05:06.789Z'),
     newRunId: () => `run-${++runs}`,
     ...more,

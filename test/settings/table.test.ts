@@ -46,6 +46,8 @@ it('knows every variable that a secret may come from', () => {
     'JWT_SECRET_PREVIOUS_FILE',
     'OIDC_CLIENT_SECRET',
     'OIDC_CLIENT_SECRET_FILE',
+    'AUDIT_KEY',
+    'AUDIT_KEY_FILE',
     'REDIS_URL',
     'REDIS_URL_FILE',
   ]);

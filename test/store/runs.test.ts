@@ -23,6 +23,8 @@ import {
   type RunRecord,
   type RunState,
 } from '../../src/store/runs.ts';
+import { tellLost } from '../../src/store/audit-runs.ts';
+import { auditOf } from '../audit.ts';
 import { writeRunbook } from '../e2e/rig.ts';
 import { needs } from '../require.ts';
 
@@ -112,6 +114,15 @@ async function* recordedRun(
     historyBytes: 1000,
     outputBytes: 1000,
     retention: { days: 30, bytes: 10 ** 9 },
+    audit: auditOf(state),
+    audited: () => ({
+      principal: 'alice',
+      from: 'token',
+      correlationId: 'corr',
+      document: document.realPath,
+      digest: document.digest,
+      runId: id,
+    }),
     now: () => NOW,
     ...more,
   });
@@ -246,14 +257,15 @@ it('lets nobody else read anything', async () => {
   expect(await readdir(state, { recursive: true })).toContain(path.join('runs', 'r', 'output.ndjson'));
 });
 
-it('never stands in the way of a run: one notice says that there is no record', async () => {
+it('never stands in the way of a run that has begun: notices say that there is no record', async () => {
   await writeFile(state, 'a file, and no folder');
   const events = await all(
     recordedRun('r', [started('r'), output('x'), end('r', { exitCode: 3, outcome: 'failed' })]),
   );
-  expect(events.map(({ type }) => type)).toEqual(['started', 'output', 'notice', 'finished']);
+  expect(events.map(({ type }) => type)).toEqual(['started', 'output', 'notice', 'notice', 'finished']);
   expect(events[2]).toMatchObject({ severity: 'warning', code: 'record/incomplete' });
-  expect(events[3]).toMatchObject({ exitCode: 3 });
+  expect(events[3]).toMatchObject({ severity: 'warning', code: 'audit/incomplete' });
+  expect(events[4]).toMatchObject({ exitCode: 3 });
   expect(await readFile(path.join(folder, 'Doc.md'), 'utf8')).toContain('Exit Code: 3');
 });
 
@@ -291,7 +303,7 @@ it('knows a run as lost whose runner is gone, with the output that there was', a
   const seen = new Date(NOW.getTime() - 60_000);
   await utimes(path.join(state, 'runs', '.active', 'r'), seen, seen);
   await finished('other', 'succeeded');
-  await settleLost(state);
+  await settleLost(state, tellLost(auditOf(state)));
   expect(await readRecord(state, 'r')).toMatchObject({
     state: 'lost',
     exitCode: null,
@@ -305,7 +317,11 @@ it('knows a run as lost whose runner is gone, with the output that there was', a
 it('leaves those alone whose runner lives, and those that have ended', async () => {
   const open = await openRecord(state, record('live'));
   await abandoned('ended', { state: 'failed', exitCode: 3 });
-  await Promise.all([settleLost(state), settleLost(state), settleLost(state)]);
+  await Promise.all([
+    settleLost(state, tellLost(auditOf(state))),
+    settleLost(state, tellLost(auditOf(state))),
+    settleLost(state, tellLost(auditOf(state))),
+  ]);
   expect(await readRecord(state, 'live')).toMatchObject({ state: 'running' });
   expect(await readRecord(state, 'ended')).toMatchObject({ state: 'failed', exitCode: 3 });
   expect(await activeIds(state)).toEqual(['live']);
@@ -323,7 +339,7 @@ it('a start finds what is lost, and looks at nothing else', async () => {
 it('removes what a runner left that died before it had a record', async () => {
   const left = await abandoned('r');
   await rm(path.join(left, 'run.json'));
-  await settleLost(state);
+  await settleLost(state, tellLost(auditOf(state)));
   expect(await runIds(state)).toEqual([]);
   expect(await activeIds(state)).toEqual([]);
 });
@@ -334,7 +350,7 @@ it('is not stopped by a lease or a record that is damaged', async () => {
   await writeFile(path.join(damaged, 'run.json'), '{"id":"b"');
   await writeFile(path.join(state, 'runs', '.active', 'c'), 'no lease');
   await utimes(path.join(state, 'runs', '.active', 'c'), new Date(0), new Date(0));
-  await settleLost(state);
+  await settleLost(state, tellLost(auditOf(state)));
   expect(await readRecord(state, 'a')).toMatchObject({ state: 'lost' });
   expect(await activeIds(state)).toEqual([]);
   await expect(readRecord(state, 'b')).rejects.toMatchObject({

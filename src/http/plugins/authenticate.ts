@@ -4,6 +4,7 @@ import { providerOf, type Provider } from '../../auth/provider.ts';
 import { tokenVerifier } from '../../auth/token.ts';
 import { type ErrorCode, isRunbookError, RunbookError } from '../../errors.ts';
 import { oneLine } from '../../one-line.ts';
+import { auditDenial } from '../audit/denials.ts';
 import type { App, Log, ServerContext, ServerSettings } from '../context.ts';
 import { type Permission, rowOf } from '../policy.ts';
 import type { RunManager } from '../runs/manager.ts';
@@ -71,6 +72,7 @@ export function authenticate(
     }
     if (request.callingRun === undefined) await limits.count(request, reply);
     if (permission === 'admin') requireRole(request, settings.ADMIN_ROLES);
+    if (permission === 'auditor') requireRole(request, [...settings.ADMIN_ROLES, ...settings.AUDITOR_ROLES]);
   });
 
   async function identify(
@@ -95,6 +97,7 @@ export function authenticate(
   // Also for what routes throw themselves, once they have read a runbook's claims.
   app.addHook('onError', async (request, reply, error) => {
     if (!isRunbookError(error)) return;
+    await auditDenial(request, error, context.audit);
     const challenge = challengeOf(error);
     if (challenge === undefined && !reported.has(error.code)) return;
     if (challenge !== undefined) reply.header('www-authenticate', challenge);

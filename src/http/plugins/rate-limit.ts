@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { messageOf, RunbookError } from '../../errors.ts';
 import { oneLine } from '../../one-line.ts';
+import { askerOf } from '../audit/open.ts';
 import type { App, Log, ServerContext } from '../context.ts';
 import { rowOf, type RateClass } from '../policy.ts';
 
@@ -21,7 +22,7 @@ export interface RateLimits {
  * each process counts for itself.
  */
 export async function rateLimits(app: App, context: ServerContext): Promise<RateLimits> {
-  const { settings, metrics } = context;
+  const { settings, metrics, audit } = context;
   const log = context.log.child({ logger: 'runbook.rate_limit' });
   metrics.rateLimitBackendUp.set(1);
   if (!settings.RATE_LIMIT_ENABLED) return unlimited;
@@ -38,12 +39,12 @@ export async function rateLimits(app: App, context: ServerContext): Promise<Rate
     return verdict;
   }
 
-  function refuse(
+  async function refuse(
     counted: CountedClass,
     request: FastifyRequest,
     reply: FastifyReply,
     { key, max, ttl }: Pick<Verdict, 'key' | 'max' | 'ttl'>,
-  ): never {
+  ): Promise<never> {
     metrics.rateLimitHits.inc({ class: counted });
     if (said.millisecondsLeft(`${counted} ${key}`) === 0) {
       said.remember(`${counted} ${key}`, ttl);
@@ -51,6 +52,12 @@ export async function rateLimits(app: App, context: ServerContext): Promise<Rate
       const who = { principal: principal ? oneLine(principal.subject) : 'none', address, correlation_id };
       log.warn(who, `Rate limit exceeded: ${counted}, ${max} per minute`);
     }
+    const event = {
+      kind: 'ratelimit.exceeded',
+      ...askerOf(request),
+      detail: { class: counted, per_minute: max },
+    } as const;
+    await audit.sum(event, `${counted} ${key}`);
     const seconds = Math.max(1, Math.ceil(ttl / 1000));
     reply.header('retry-after', seconds);
     throw new RunbookError('rate_limited', `Rate limit exceeded; try again in ${seconds} seconds`);
@@ -64,7 +71,7 @@ export async function rateLimits(app: App, context: ServerContext): Promise<Rate
       reply.header('x-ratelimit-limit', verdict.max);
       reply.header('x-ratelimit-remaining', verdict.remaining);
       reply.header('x-ratelimit-reset', verdict.ttlInSeconds);
-      if (verdict.isExceeded) refuse(counted, request, reply, verdict);
+      if (verdict.isExceeded) await refuse(counted, request, reply, verdict);
     },
     async countFailure(request) {
       const { key, remaining, ttl } = await use('auth_failure', request);
@@ -73,7 +80,8 @@ export async function rateLimits(app: App, context: ServerContext): Promise<Rate
     async refuseFlood(request, reply) {
       const key = addressOf(request);
       const ttl = floods.millisecondsLeft(key);
-      if (ttl > 0) refuse('auth_failure', request, reply, { key, max: settings.RATE_LIMIT_PER_MINUTE, ttl });
+      if (ttl > 0)
+        await refuse('auth_failure', request, reply, { key, max: settings.RATE_LIMIT_PER_MINUTE, ttl });
     },
   };
 }

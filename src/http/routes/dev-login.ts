@@ -2,6 +2,7 @@ import * as z from 'zod';
 import { issueToken } from '../../auth/sign.ts';
 import { RunbookError } from '../../errors.ts';
 import { oneLine } from '../../one-line.ts';
+import { askerOf } from '../audit/open.ts';
 import type { App, ServerContext } from '../context.ts';
 import { errorBody } from '../schemas.ts';
 
@@ -29,7 +30,7 @@ const answer = z.object({
 });
 
 /** A token for everybody who asks, on a developer's machine (ENABLE_LOGIN). */
-export function devLoginRoutes(app: App, { settings, log, now }: ServerContext): void {
+export function devLoginRoutes(app: App, { settings, log, now, audit }: ServerContext): void {
   app.post(
     '/dev-login',
     {
@@ -39,10 +40,18 @@ export function devLoginRoutes(app: App, { settings, log, now }: ServerContext):
         response: { 200: answer, 404: errorBody },
       },
     },
-    async ({ body, ip, correlationId }) => {
+    async (request) => {
+      const { body, ip, correlationId } = request;
       if (!settings.ENABLE_LOGIN) throw new RunbookError('not_found', 'Not found');
       const given = body ?? { subject: 'dev-user-1', roles: ['developer'] };
       const { token, expiresAt } = await issueToken(given, settings, { now: () => now().getTime() });
+      await audit.append({
+        kind: 'token.issued',
+        ...askerOf(request),
+        principal: given.subject,
+        outcome: 'login',
+        detail: { roles: given.roles.join(',') },
+      });
       log.info(
         `Token issued: principal=${oneLine(given.subject)} address=${ip} correlation_id=${correlationId}`,
       );

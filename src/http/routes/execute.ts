@@ -63,6 +63,7 @@ const TRY_AGAIN = new Set<ErrorCode>([
   'too_many_children',
   'too_many_stream_tokens',
   'draining',
+  'audit_unavailable',
   'paused',
 ]);
 const RETRY_AFTER_SECONDS = 5;

@@ -46,6 +46,7 @@ export function healthRoutes(app: App, context: ServerContext): void {
     if (runs.mode() === 'drain') return 'draining';
     const checks = [
       ['library unreadable', context.library.check],
+      ['audit not writable', context.audit.check],
       ['state not writable', () => checkState(settings.STATE_DIR)],
     ] as const;
     for (const [problem, check] of checks) {

@@ -7,6 +7,7 @@ import { gatherValues } from '../../execute/values.ts';
 import { hasErrors, type Diagnostic } from '../../runbook/diagnostic.ts';
 import { secretVariables } from '../../settings/table.ts';
 import { nameOfFile } from '../../store/document.ts';
+import { askerOf } from '../audit/open.ts';
 import type { App, ServerContext } from '../context.ts';
 import { createLists } from '../lists.ts';
 import { errorBody, runbookParameters, validateBody, valueSources } from '../schemas.ts';
@@ -209,13 +210,15 @@ export function runbookRoutes(app: App, context: ServerContext): void {
         },
       },
     },
-    async ({ params: { filename }, body, principal }, reply) => {
+    async (request, reply) => {
+      const { filename } = request.params;
+      const { body, principal } = request;
       const file = await library.find(filename);
       const values = valueSources(body, context);
       const { runbook } = await library.read(filename);
       const answer = authorize(runbook, principal, 'validate');
       if (!answer.permitted) throw new RunbookError('insufficient_role', answer.reason);
-      const { diagnostics, notices } = await validate(
+      const { document, diagnostics, notices } = await validate(
         file,
         { staticOnly: false, values, principal },
         { settings, environment, secretSettings: new Set(secretVariables) },
@@ -227,6 +230,13 @@ export function runbookRoutes(app: App, context: ServerContext): void {
       );
       const messages = (severity: Diagnostic['severity']): string[] =>
         all.flatMap((each) => (each.severity === severity ? [each.message] : []));
+      await context.audit.append({
+        kind: 'runbook.validated',
+        ...askerOf(request),
+        runbook: filename,
+        digest: document.digest,
+        outcome: hasErrors(all) ? 'invalid' : 'valid',
+      });
       reply.code(hasErrors(all) ? 400 : 200);
       return {
         success: !hasErrors(all),

@@ -5,8 +5,10 @@ import * as z from 'zod';
 import { isRunbookError, RunbookError } from '../../errors.ts';
 import type { StreamName } from '../../execute/events.ts';
 import { oneLine } from '../../one-line.ts';
+import { runCancelled } from '../../store/audit-runs.ts';
 import { readLog } from '../../store/run-frames.ts';
 import { readRecord, runFolder, runIds, RUN_STATES, type RunRecord } from '../../store/runs.ts';
+import { askerOf } from '../audit/open.ts';
 import type { App, ServerContext } from '../context.ts';
 import { BEGINNING, cursorOf, type Cursor } from '../runs/cursor.ts';
 import { leftOut } from '../runs/framing.ts';
@@ -134,10 +136,13 @@ export function runRoutes(app: App, context: ServerContext): void {
         response: { 202: z.object({ success: z.literal(true), run_id: z.string() }) },
       },
     },
-    async ({ params, principal, ip, correlationId }, reply) => {
+    async (request, reply) => {
+      const { params, principal, ip, correlationId } = request;
       const record = await visibleRecord(params.id, principal, context);
       requireCancel(record, principal, context);
       await runs.cancel(record.id);
+      // Only now: a run can be ended on a full disk, too.
+      await context.audit.append(runCancelled(record, askerOf(request)));
       const who = `principal=${oneLine(principal.subject)} address=${ip} correlation_id=${correlationId}`;
       log.info(`The run ${record.id} of ${fileOf(record)} is being cancelled ${who}`);
       return reply.code(202).send({ success: true, run_id: record.id });

@@ -4,6 +4,7 @@ import type { Claims } from '../../auth/claims.ts';
 import { isRunbookError, RunbookError } from '../../errors.ts';
 import { oneLine } from '../../one-line.ts';
 import { isLoopback } from '../../settings/auth-kinds.ts';
+import { askerOf } from '../audit/open.ts';
 import type { App, ServerContext } from '../context.ts';
 import { answerOf } from '../errors.ts';
 import { errorBody } from '../schemas.ts';
@@ -76,6 +77,12 @@ export function signInRoutes(app: App, context: ServerContext, signIn: SignIn | 
       const { session, principal, returnPath } = await signIn.finish(search, cookies.browser(request));
       const before = cookies.session(request);
       if (before !== undefined) await sessions.end(before);
+      await context.audit.append({
+        kind: 'token.issued',
+        ...askerOf(request),
+        principal: principal.subject,
+        outcome: 'session',
+      });
       cookies.setSession(reply, session.id, session.endsAt);
       log.info(`Signed in: ${whoIn(request, principal.subject)}`);
       return reply.redirect(returnPath);

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { askerOf } from '../audit/open.ts';
 import type { App, ServerContext } from '../context.ts';
 import { visibleRecord } from '../runs/visibility.ts';
 
@@ -13,9 +14,16 @@ export function streamTokenRoutes(app: App, context: ServerContext): void {
         response: { 201: z.object({ token: z.string(), expires_at: z.string() }) },
       },
     },
-    async ({ body, principal }, reply) => {
+    async (request, reply) => {
+      const { body, principal } = request;
       const { id } = await visibleRecord(body.run_id, principal, context);
       const { token, expiresAt } = context.streamTokens.issue(id);
+      await context.audit.append({
+        kind: 'token.issued',
+        ...askerOf(request),
+        runId: id,
+        outcome: 'stream',
+      });
       return reply.code(201).send({ token, expires_at: expiresAt.toISOString() });
     },
   );

@@ -3,6 +3,7 @@ import { execute, type Deps, type ExecuteRequest } from '../../engine.ts';
 import { isRunbookError, RunbookError } from '../../errors.ts';
 import type { StreamName } from '../../execute/events.ts';
 import { newRunId } from '../../run-id.ts';
+import { tellLost } from '../../store/audit-runs.ts';
 import { settleLost, takeCancelRequests, type RunRecord } from '../../store/runs.ts';
 import { createAudience, type Following } from './audience.ts';
 import { createBreath } from './breath.ts';
@@ -94,7 +95,7 @@ export async function createRunManager(deps: RunManagerDeps): Promise<RunManager
   let ticks = 0;
   const clock = setInterval(tick, TICK_MS).unref();
   async function endLost(): Promise<void> {
-    await endSurvivors(await settleLost(stateFolder));
+    await endSurvivors(await settleLost(stateFolder, tellLost(deps.audit)));
   }
 
   function tellCounts(): void {
@@ -200,6 +201,7 @@ export async function createRunManager(deps: RunManagerDeps): Promise<RunManager
       cancel: run.cancel.signal,
       kill: run.kill.signal,
       server: {
+        address: run.address,
         takeTurn: () => run.place?.takeTurn(),
         breathe,
         call: { url, token: await tokens.issue(run.id, principal) },
@@ -231,7 +233,7 @@ export async function createRunManager(deps: RunManagerDeps): Promise<RunManager
 
   async function cancel(id: string): Promise<void> {
     const run = live.get(id);
-    if (!run) return cancelElsewhere(stateFolder, id);
+    if (!run) return cancelElsewhere(stateFolder, id, deps.audit);
     if (run.ended) {
       throw new RunbookError('run_over', `The run ${id} is over already: ${run.ended.state}`);
     }

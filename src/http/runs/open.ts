@@ -10,7 +10,7 @@ import { createStreamTokens, type StreamTokens } from './stream-tokens.ts';
 
 type Surroundings = Pick<
   ServerContext,
-  'settings' | 'environment' | 'cacheFolder' | 'metrics' | 'log' | 'configItems' | 'now'
+  'settings' | 'environment' | 'cacheFolder' | 'audit' | 'metrics' | 'log' | 'configItems' | 'now'
 > & {
   /** Tells this program's parser from those of other versions. */
   readonly parser: string;
@@ -18,7 +18,7 @@ type Surroundings = Pick<
 
 /** The runs of a server, with its log and its metrics. */
 export async function openRuns(surroundings: Surroundings): Promise<RunManager> {
-  const { settings, environment, cacheFolder, parser, metrics, log, configItems, now } = surroundings;
+  const { settings, environment, cacheFolder, audit, parser, metrics, log, configItems, now } = surroundings;
   const history = log.child({ logger: 'runbook.history' });
   const names = new Set<string>(executionSettingNames);
   const listed = configItems.filter(({ name }) => names.has(name));
@@ -33,6 +33,7 @@ export async function openRuns(surroundings: Surroundings): Promise<RunManager> 
     ],
     cacheFolder,
     parser,
+    audit,
     now,
     onCounts({ active, queued, readers }) {
       metrics.executionsActive.set(active);

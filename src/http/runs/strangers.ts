@@ -1,4 +1,6 @@
 import { messageOf, RunbookError, systemCode } from '../../errors.ts';
+import type { AuditTrail } from '../../store/audit.ts';
+import { tellLost } from '../../store/audit-runs.ts';
 import {
   isOver,
   readRecord,
@@ -30,8 +32,12 @@ export async function sourceOnDisk(stateFolder: string, id: string): Promise<Fee
  *
  * @throws RunbookError `not_found`, `run_over`, or `elsewhere` where that one cannot be asked from here
  */
-export async function cancelElsewhere(stateFolder: string, id: string): Promise<void> {
-  await settleLost(stateFolder);
+export async function cancelElsewhere(
+  stateFolder: string,
+  id: string,
+  audit: Pick<AuditTrail, 'append'>,
+): Promise<void> {
+  await settleLost(stateFolder, tellLost(audit));
   const record = await readRecord(stateFolder, id);
   if (isOver(record)) throw new RunbookError('run_over', `The run ${id} is over already: ${record.state}`);
   if (record.runner.isServer) return requestCancel(stateFolder, id);

@@ -14,6 +14,7 @@ import { executionSettingNames } from '../../../src/settings/execution.ts';
 import { readSettings } from '../../../src/settings/read.ts';
 import { secretVariables } from '../../../src/settings/table.ts';
 import { readRecord, type RunRecord } from '../../../src/store/runs.ts';
+import { auditOf } from '../../audit.ts';
 import { makeFolder, type Folder } from '../../e2e/rig.ts';
 import { onTestFinished } from 'vitest';
 
@@ -61,6 +62,7 @@ export async function makeManager(
     ownSecrets: [],
     cacheFolder: '/dev/null/cache',
     parser: '0',
+    audit: auditOf(folder.state),
     now: () => new Date(),
     onCounts(now) {
       counts = now;
