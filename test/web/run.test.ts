@@ -108,6 +108,38 @@ describe('the page of a run', () => {
     expect(asked[1]).toMatch(/^\d+\.\d+\.\d+$/);
   });
 
+  it('waits where the session has ended, and goes on once somebody has signed in again', async (context) => {
+    const { folder, server, browser } = await setUp(
+      context,
+      (f) => `echo one\n${waitFor(f, 'go')}\necho two`,
+    );
+    const id = await begin(server, 'Work.md');
+    const { page } = await openPage(browser, server, '/');
+    let asked = 0;
+    await page.route(`**/api/runs/${id}/events`, async (route) => {
+      asked++;
+      if (asked > 2) return route.continue();
+      if (asked === 2) {
+        const json = { success: false, error: 'Token has expired', code: 'invalid_token' };
+        return route.fulfill({ status: 401, json });
+      }
+      const stream = await server.open(`/api/runs/${id}/events`);
+      await stream.received(/data: one\n[^]*\n\n/);
+      stream.leave();
+      return route.fulfill({ status: 200, contentType: 'text/event-stream', body: stream.text() });
+    });
+    await page.goto(`${server.url}/runs/${id}`);
+    await page.getByText('Waits for you to sign in').waitFor();
+    expect(await page.locator('.row .text').allTextContents()).toEqual(['one']);
+    await page.getByLabel('Token').fill(await server.token('alice'));
+    await page.getByRole('button', { name: 'Use this token' }).click();
+    await page.getByText('Live', { exact: true }).waitFor();
+    await say(folder, 'go');
+    await page.getByText('succeeded', { exact: true }).waitFor();
+    expect(await page.locator('.row .text').allTextContents()).toEqual(['one', 'two']);
+    expect(asked).toBe(3);
+  });
+
   it('follows the newest row until somebody scrolls up, and again when asked to', async (context) => {
     const { folder, server, browser } = await setUp(
       context,
