@@ -21,7 +21,7 @@ export const AUDIT_KINDS = [
   'audit.repaired',
 ] as const;
 
-export type AuditKind = (typeof AUDIT_KINDS)[number];
+type AuditKind = (typeof AUDIT_KINDS)[number];
 
 /** Something that somebody did, or that happened. No secret and no value of a variable may stand in it. */
 export interface AuditEvent {

@@ -4,7 +4,7 @@ import { auditDays, linesOf, type AuditDay, type RawLine } from './audit-days.ts
 import { checkHash, parseLine, type AuditHead, type AuditLine } from './audit-line.ts';
 
 /** What is wrong with the trail, at its first place. */
-export interface AuditFault {
+interface AuditFault {
   readonly what: 'changed' | 'removed' | 'inserted' | 'reordered' | 'cut' | 'unreadable';
   readonly file: string;
   /** From 1, in that file; 0 where the fault is none of a line. */

@@ -126,6 +126,50 @@ describe('a run at the command line', () => {
   });
 });
 
+describe('a server', () => {
+  it('is in the trail from its start to its end, in one chain with the command line', async () => {
+    const folder = await makeFolder();
+    const file = await writeRunbook(folder, 'Doc', { script: 'echo ready' });
+    const server = await startServer(folder, { AUDIT_KEY: 'key' });
+    await server.execute('Doc.md');
+    await runbook(folder, ['execute', file], { env: { AUDIT_KEY: 'key' } });
+    const without = await runbook(folder, ['execute', file]);
+    expect([without.exitCode, without.stderr]).toEqual([
+      125,
+      expect.stringContaining('it is kept with AUDIT_KEY, which is not set here'),
+    ]);
+    server.running.signal('SIGTERM');
+    await server.running.ended;
+    expect((await linesOf(folder)).map(({ kind, outcome = '', from = '' }) => [kind, outcome, from])).toEqual(
+      [
+        ['server.started', '', ''],
+        ['run.started', '', '127.0.0.1'],
+        ['run.finished', 'succeeded', '127.0.0.1'],
+        ['run.started', '', 'os'],
+        ['run.finished', 'succeeded', 'os'],
+        ['mode.changed', 'drain', ''],
+        ['server.stopped', '', ''],
+      ],
+    );
+    expect((await verifyAudit(path.join(folder.state, 'audit'), 'key')).fault).toBeUndefined();
+  });
+
+  it('that cannot write it does not start', async () => {
+    const folder = await makeFolder();
+    await mkdir(folder.state, { recursive: true });
+    await writeFile(path.join(folder.state, 'audit'), 'in the way');
+    const { exitCode, stderr } = await runbook(folder, [
+      'serve',
+      '--dev',
+      '--port',
+      '0',
+      '--runbooks-dir',
+      '.',
+    ]);
+    expect([exitCode, stderr]).toEqual([1, expect.stringContaining('The audit trail cannot be written')]);
+  });
+});
+
 describe('runbook audit', () => {
   async function folderWithLines(): Promise<Folder> {
     const folder = await makeFolder();
