@@ -59,7 +59,8 @@ describe('every page', () => {
     await page.getByRole('table').waitFor();
     await look(page);
     await page.goto(`${server.url}/admin`);
-    await page.getByRole('table').waitFor();
+    await page.getByRole('region', { name: 'Configuration' }).waitFor();
+    await page.getByRole('region', { name: 'Audit trail' }).waitFor();
     await look(page);
     await page.getByRole('button', { name: 'Sign out' }).click();
     await page.getByRole('heading', { name: 'Sign in' }).waitFor();

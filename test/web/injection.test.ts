@@ -49,7 +49,7 @@ async function startHostile(
   }).replace('# Evil', `# ${heading.replaceAll('<', String.raw`\<`)}`);
   await writeFile(path.join(folder.path, file), text);
   const server = await startServer(folder);
-  const person = ['<img src=x onerror=owned=15>\u202Eecila', 'sre'] as const;
+  const person = ['<img src=x onerror=owned=15>\u202Eecila', 'sre', 'admin'] as const;
   const { page, faults } = await openPage(await openBrowser(), server, '/', person);
   return { server, file, page, faults };
 }
@@ -126,7 +126,9 @@ describe('what a document, a name and an output say', () => {
     await page.getByText('<img src=x onerror=owned=15>⟨U+202E⟩ecila').first().waitFor();
     await expectInert(page, faults);
     await page.goto(`${server.url}/admin`);
-    await page.getByRole('heading', { name: 'You' }).waitFor();
+    const trail = page.getByRole('region', { name: 'Audit trail' });
+    // The trail itself writes such a character as its number.
+    await trail.getByText('<img src=x onerror=owned=15>').first().waitFor();
     await expectInert(page, faults);
   });
 });

@@ -92,6 +92,18 @@ describe('the page for administrators', () => {
     expect(await page.content()).not.toContain('a secret of the tests');
   });
 
+  it('shows auditors what has happened, and where a run is', async (context) => {
+    needs(context, 'chromium');
+    const server = await startServer(await makeLibrary());
+    await server.execute('Fail.md', { as: ['bob'] });
+    const { page } = await openPage(await openBrowser(), server, '/admin', ['carol', 'auditor']);
+    const trail = page.getByRole('region', { name: 'Audit trail' });
+    const line = trail.getByRole('row').filter({ hasText: 'run.finished' });
+    await line.getByRole('cell', { name: 'bob' }).waitFor();
+    await line.getByRole('link', { name: 'failed' }).click();
+    await page.getByRole('heading', { name: 'Run of Fail' }).waitFor();
+  });
+
   it('shows others who they are, and no settings', async (context) => {
     needs(context, 'chromium');
     const server = await startServer(await makeLibrary());
@@ -99,5 +111,6 @@ describe('the page for administrators', () => {
     await page.getByText('are shown to administrators').waitFor();
     await page.getByText('viewer', { exact: true }).waitFor();
     expect(await page.getByRole('table').count()).toBe(0);
+    expect(await page.getByRole('alert').count()).toBe(0);
   });
 });

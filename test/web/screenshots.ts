@@ -50,7 +50,8 @@ it('takes a picture of each page', async () => {
     await page.getByRole('table').waitFor();
     await shoot('runs');
     await page.goto(`${server.url}/admin`);
-    await page.getByRole('table').waitFor();
+    await page.getByRole('region', { name: 'Configuration' }).waitFor();
+    await page.getByRole('region', { name: 'Audit trail' }).waitFor();
     await shoot('admin');
     await page.getByRole('button', { name: 'Sign out' }).click();
     await page.getByRole('heading', { name: 'Sign in' }).waitFor();
