@@ -55,10 +55,11 @@ export async function serve(
   await tellSandbox(context);
   const reason = await asked;
   context.log.info(`${reason}: no new runs; waiting for those that go on`);
+  const drained = context.runs.drain(context.settings.SHUTDOWN_GRACE_SECONDS);
   await context.audit
     .append({ kind: 'mode.changed', outcome: 'drain', detail: { reason } })
     .catch(() => undefined);
-  await context.runs.drain(context.settings.SHUTDOWN_GRACE_SECONDS);
+  await drained;
   // Whoever reads a stream has had time to; who does not would keep us here for ever.
   app.server.closeAllConnections();
   await app.close();

@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { messageOf } from '../errors.ts';
+import { isRunbookError, messageOf, RunbookError } from '../errors.ts';
 import { auditDays, linesOf, type AuditDay, type RawLine } from './audit-days.ts';
 import { checkHash, parseLine, type AuditHead, type AuditLine } from './audit-line.ts';
 
@@ -27,7 +27,8 @@ export interface AuditReport {
  *
  * @param key AUDIT_KEY
  * @param kept a head that was kept elsewhere: the chain must still lead through it
- * @throws the system's error where the folder cannot be read
+ * @throws RunbookError `invalid_setting` where it is kept with a key that we do not have, and the system's error where the
+ *   folder cannot be read
  */
 export async function verifyAudit(
   folder: string,
@@ -118,6 +119,7 @@ async function verifyDay(
     }
     return undefined;
   } catch (error) {
+    if (isRunbookError(error)) throw error;
     const message = `Behind line ${number} the file cannot be read: ${messageOf(error)}`;
     return { what: 'unreadable', file: path.basename(day.file), line: number, message };
   }
@@ -128,6 +130,15 @@ function follow({ bytes, isWhole }: RawLine, chain: Chain): string | undefined {
   const line = parseLine(bytes);
   if (!line || !isWhole) return 'it is no line of an audit trail';
   const state = checkHash(bytes, line, chain.key);
+  if (state === 'keyed') {
+    throw new RunbookError(
+      'invalid_setting',
+      'The audit trail is kept with AUDIT_KEY, which is not set here',
+      {
+        hint: 'Without it nobody can tell whether a line is as it was written. Set AUDIT_KEY or AUDIT_KEY_FILE.',
+      },
+    );
+  }
   if (state === 'wrong') return 'its hash is not that of what stands on it';
   if (state === 'unkeyed' && chain.isKeyed)
     return 'it was written without AUDIT_KEY, and lines before it with it';
@@ -225,7 +236,7 @@ function keptFault({ kept, keptHash, head }: Chain, days: readonly AuditDay[]): 
 }
 
 function notesOf(chain: Chain, fault: AuditFault | undefined): string[] {
-  const { unkeyed, repaired, torn, kept, begin, key, isKeyed } = chain;
+  const { unkeyed, repaired, torn, kept, begin } = chain;
   return [
     ...(begin.count > 0
       ? [`Lines 1 to ${begin.count} are older than AUDIT_RETENTION_DAYS and were removed`]
@@ -236,9 +247,6 @@ function notesOf(chain: Chain, fault: AuditFault | undefined): string[] {
     ...(torn > 0 ? [`The last ${torn} bytes are no whole line; whoever writes next removes them`] : []),
     ...(unkeyed > 0
       ? [`The first ${unkeyed} lines were written without AUDIT_KEY: anybody could have written them`]
-      : []),
-    ...(isKeyed && key === undefined
-      ? ['AUDIT_KEY is not set, so that the hashes themselves were not checked']
       : []),
     ...(!fault && kept && kept.count < begin.count
       ? ['The head that was given is older than what is kept']
