@@ -40,10 +40,51 @@ function candidateEnd(text: string, at: number): number | undefined {
 
 const UNDERLINE = / {0,3}=+[ \t]*(?:\r\n|\r|\n|(?![^]))/y;
 
-/** Whether a text holds a line that would be one of our sections if it stood at the document's top level. */
-export function holdsSection(text: string): boolean {
-  // Hardly a record has such a line, and to compile the whole pattern costs a millisecond.
-  return /^ {0,3}(?:#[ \t]|=)/m.test(text) && SECTION_LINE.test(text);
+/**
+ * Whether bytes hold a line that would be one of our sections if it stood at the document's top level. A long record is
+ * searched for the two marks of headings alone, which the processor does many bytes at a time.
+ */
+export function holdsSection(bytes: Uint8Array): boolean {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (const mark of [HASH, EQUALS]) {
+    for (let at = buffer.indexOf(mark); at !== -1; at = buffer.indexOf(mark, at + 1)) {
+      // The headings of entries, which have more than one, are the most.
+      if (mark === HASH && !BLANKS.has(buffer[at + 1])) continue;
+      if (beginsLine(buffer, at) && SECTION_LINE.test(linesAround(buffer, at))) return true;
+    }
+  }
+  return false;
+}
+
+const HASH = 0x23;
+const EQUALS = 0x3d;
+const SPACE = 0x20;
+const BLANKS: ReadonlySet<number | undefined> = new Set([SPACE, 0x09]);
+const NEWLINES: ReadonlySet<number | undefined> = new Set([0x0a, 0x0d, undefined]);
+
+/** Whether only up to three spaces stand before it on its line. */
+function beginsLine(buffer: Buffer, at: number): boolean {
+  let before = at - 1;
+  while (before >= at - 3 && buffer[before] === SPACE) before--;
+  return NEWLINES.has(buffer[before]);
+}
+
+/** No heading that we know is longer. */
+const MAX_LINE_BYTES = 4096;
+
+/** The line of a mark and the one before it, which it may underline; one character a byte. */
+function linesAround(buffer: Buffer, at: number): string {
+  const above = buffer.toString('latin1', Math.max(0, at - MAX_LINE_BYTES), at);
+  const below = /^[^\r\n]*/.exec(buffer.toString('latin1', at, at + MAX_LINE_BYTES))![0];
+  const line = lineStart(above, above.length);
+  const newline = above.endsWith('\r\n', line) ? 2 : 1;
+  return above.slice(lineStart(above, Math.max(0, line - newline))) + below;
+}
+
+/** Where the line begins that ends there. */
+function lineStart(text: string, end: number): number {
+  if (end === 0) return 0;
+  return Math.max(text.lastIndexOf('\n', end - 1), text.lastIndexOf('\r', end - 1)) + 1;
 }
 
 const SECTION_LINE = sectionLine();

@@ -270,20 +270,25 @@ async function findSectionBelow(
   return reader.end();
 }
 
+/** So much of the last two lines is looked at again with what follows; a Setext heading takes two. */
+const CARRIED_BYTES = 4096;
+
 async function mayHoldSection(handle: OpenFile, from: number): Promise<boolean> {
   // Most records are short, and many documents may be read at once.
   const { size } = await handle.stat();
-  const buffer = Buffer.allocUnsafe(Math.min(1024 * 1024, Math.max(size - from, 1)));
-  let kept = '';
+  const buffer = Buffer.allocUnsafe(Math.min(1024 * 1024, Math.max(size - from, 1)) + CARRIED_BYTES);
+  let carried = 0;
   for (let position = from; ;) {
-    const bytesRead = await handle.read(buffer, position);
+    const bytesRead = await handle.read(buffer.subarray(carried), position);
     if (bytesRead === 0) return false;
     position += bytesRead;
-    const text = kept + buffer.toString('latin1', 0, bytesRead);
-    if (holdsSection(text)) return true;
-    // Two lines are carried over, because a Setext heading takes two.
-    const cut = text.lastIndexOf('\n', text.lastIndexOf('\n') - 1) + 1;
-    kept = text.slice(Math.max(cut, text.length - 4096));
+    const read = buffer.subarray(0, carried + bytesRead);
+    if (holdsSection(read)) return true;
+    const last = read.lastIndexOf(0x0a);
+    const cut = last > 0 ? read.lastIndexOf(0x0a, last - 1) + 1 : 0;
+    const kept = Math.max(cut, read.length - CARRIED_BYTES);
+    carried = read.length - kept;
+    buffer.copyWithin(0, kept, read.length);
   }
 }
 
