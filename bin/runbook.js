@@ -1,5 +1,5 @@
 #!/bin/sh
-// 2>/dev/null; [ "$1" = execute ] && exec node --max-semi-space-size=4 -- "$0" "$@"; exec node -- "$0" "$@"
+// 2>/dev/null; [ "$1" = execute ] && exec node --max-semi-space-size=2 -- "$0" "$@"; exec node -- "$0" "$@"
 // To the shell, the line above is all there is. Without its `--`, Node takes our --env-file for its own: it ends with
 // exit code 9 where that file is not there, and obeys a NODE_OPTIONS that stands in it. The size (in MiB) has what was
 // read of a script's output collected early: a gigabyte of it then takes 60 MB of memory less.
