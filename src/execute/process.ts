@@ -1,43 +1,25 @@
 import { readdirSync, readFileSync, closeSync } from 'node:fs';
 import os from 'node:os';
-import type { Readable } from 'node:stream';
 import { monotonicMs } from '../clock.ts';
-import type { OutputEvent, StreamName } from './events.ts';
-import { launch, PROCESS_LIMIT, type Launched, type LaunchOptions } from './launch.ts';
+import type { OutputEvent } from './events.ts';
+import { launch, type LaunchOptions } from './launch.ts';
+import type { Launched } from './launched.ts';
+import { outputQueue } from './output-queue.ts';
 import { closeWriters, openPipes, type Pipe } from './pipes.ts';
+import { stopper, type Ending, type StopOptions } from './stopper.ts';
 
-export interface ProcessOptions extends LaunchOptions {
-  readonly timeoutSeconds: number;
-  /** From TERM to KILL. */
-  readonly graceSeconds: number;
-  /** What all processes of the script may use together, in bytes; only bubblewrap can tell which they are. */
-  readonly memoryBytes: number | undefined;
-  /** Aborted with the signal that asked for it, the script is given time to end. */
-  readonly cancel: AbortSignal;
-  /** Aborted, the script is killed at once. */
-  readonly kill: AbortSignal;
-}
+export interface ProcessOptions extends LaunchOptions, StopOptions {}
 
 export interface ProcessResult {
   /** The script's own code, or 128 and the number of the signal that ended it. */
   readonly exitCode: number;
-  readonly ending: 'exited' | 'timed_out' | 'cancelled' | 'out_of_memory' | 'too_many_processes';
+  readonly ending: Ending;
   readonly durationMs: number;
   /** Whether something that outlived the script held its output open, and was cut off. */
   readonly wasHeldOpen: boolean;
   /** The end of what it wrote to stderr. */
   readonly lastErrors: string;
 }
-
-/** Read ahead of a slow consumer at most this much, then let the script wait. */
-const MAX_QUEUED_BYTES = 1024 * 1024;
-
-/**
- * When the script has ended, what it started may still be passing output on (`exec > >(tee log)`), or hold the
- * pipe open for no reason. It gets this long and this much, and may not hold the run open.
- */
-const MAX_DRAIN_WAIT_MS = 2000;
-const MAX_DRAIN_BYTES = 1024 * 1024;
 
 /** The sandbox ended before the script was reached; nothing of it has run. */
 export class NotReached extends Error {}
@@ -170,165 +152,4 @@ function exitOf({
     child.once('error', reject);
     child.once('exit', (code, signal) => resolve({ code, signal }));
   });
-}
-
-/** Ends the script when its time is up or somebody asks for it: politely first, then for good. */
-function stopper(
-  launched: Launched,
-  options: ProcessOptions,
-): { ending: () => ProcessResult['ending']; dispose: () => void } {
-  const AFTER_INTERRUPT_SECONDS = 5;
-  let ending: ProcessResult['ending'] = 'exited';
-  let timer = setTimeout(
-    () => {
-      ending = 'timed_out';
-      step(['SIGTERM', 'SIGKILL'], [options.graceSeconds]);
-    },
-    Math.min(options.timeoutSeconds * 1000, MAX_TIMER_MS),
-  );
-  const step = ([signal, ...signals]: NodeJS.Signals[], [wait, ...waits]: number[]): void => {
-    clearTimeout(timer);
-    if (signal === 'SIGKILL') void launched.killAll();
-    else if (signal) launched.signal(signal);
-    if (wait !== undefined) timer = setTimeout(() => step(signals, waits), wait * 1000);
-  };
-  const cancel = (): void => {
-    if (ending !== 'exited') return;
-    ending = 'cancelled';
-    if (options.cancel.reason === 'SIGINT') {
-      step(['SIGINT', 'SIGTERM', 'SIGKILL'], [options.graceSeconds, AFTER_INTERRUPT_SECONDS]);
-    } else step(['SIGTERM', 'SIGKILL'], [options.graceSeconds]);
-  };
-  const kill = (): void => {
-    if (ending === 'exited') ending = 'cancelled';
-    step(['SIGKILL'], []);
-  };
-  const watch = watchLimits(launched, options.memoryBytes, (exceeded) => {
-    if (ending === 'exited') ending = exceeded;
-    step(['SIGKILL'], []);
-  });
-  if (options.cancel.aborted) cancel();
-  if (options.kill.aborted) kill();
-  options.cancel.addEventListener('abort', cancel);
-  options.kill.addEventListener('abort', kill);
-  return {
-    ending: () => ending,
-    dispose: () => {
-      clearTimeout(timer);
-      clearInterval(watch);
-      options.cancel.removeEventListener('abort', cancel);
-      options.kill.removeEventListener('abort', kill);
-    },
-  };
-}
-
-const POLL_MS = 100;
-
-/** What the system does not limit by itself: memory, and the number of root's processes. */
-function watchLimits(
-  { memoryBytes, processes }: Launched,
-  memoryLimit: number | undefined,
-  onExceeded: (what: 'out_of_memory' | 'too_many_processes') => void,
-): NodeJS.Timeout | undefined {
-  const isRoot = process.getuid?.() === 0;
-  if (memoryLimit === undefined && !isRoot) return undefined;
-  return setInterval(() => {
-    if (memoryLimit !== undefined && memoryBytes() > memoryLimit) onExceeded('out_of_memory');
-    else if (isRoot && processes() > PROCESS_LIMIT) onExceeded('too_many_processes');
-  }, POLL_MS);
-}
-
-/** The longest that a timer takes; a longer one would fire at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
-
-interface OutputQueue {
-  readonly events: () => AsyncGenerator<OutputEvent, void>;
-  /** Tells that the script has ended: what it wrote is still read, and then no more. */
-  readonly drain: () => void;
-  readonly close: () => void;
-  readonly wasHeldOpen: () => boolean;
-  readonly lastErrors: () => string;
-  /** What was said before the script was reached, by a sandbox that failed. */
-  readonly before: () => string;
-}
-
-const LAST_BYTES = 8192;
-
-function endOf(earlier: Uint8Array, data: Uint8Array): Uint8Array {
-  return (data.length < LAST_BYTES ? Buffer.concat([earlier, data]) : data).subarray(-LAST_BYTES);
-}
-
-/** Merges the two streams in order of arrival, and stops reading while the consumer is behind. */
-function outputQueue(
-  streams: readonly (readonly [StreamName, Readable])[],
-  hasStarted: () => boolean,
-): OutputQueue {
-  const queued: OutputEvent[] = [];
-  let queuedBytes = 0;
-  let open = streams.length;
-  let draining = false;
-  let wasHeldOpen = false;
-  let before = '';
-  let lastErrors: Uint8Array = new Uint8Array();
-  let waitLeftMs = MAX_DRAIN_WAIT_MS;
-  let wake = (): void => undefined;
-  const close = (): void => {
-    for (const [, reader] of streams) reader.destroy();
-  };
-  const cutOff = (): void => {
-    wasHeldOpen = true;
-    close();
-  };
-  for (const [stream, reader] of streams) {
-    let offset = 0;
-    let drainedBytes = 0;
-    reader.on('data', (data: Uint8Array) => {
-      if (!hasStarted()) {
-        before += String(data);
-        return;
-      }
-      if (stream === 'stderr') lastErrors = endOf(lastErrors, data);
-      if (draining && (drainedBytes += data.length) > MAX_DRAIN_BYTES) cutOff();
-      queued.push({ type: 'output', stream, data, offset });
-      offset += data.length;
-      queuedBytes += data.length;
-      if (queuedBytes > MAX_QUEUED_BYTES) for (const [, other] of streams) other.pause();
-      wake();
-    });
-    // An error of the pipe ends it; what was read stays.
-    reader.on('error', () => reader.destroy());
-    reader.once('close', () => {
-      open--;
-      wake();
-    });
-  }
-  /** Only our own waiting counts against a survivor: a consumer that is slow must not cost output. */
-  const waitForMore = async (): Promise<void> => {
-    const since = monotonicMs();
-    const timer = draining ? setTimeout(cutOff, waitLeftMs) : undefined;
-    await new Promise<void>((resolve) => (wake = resolve));
-    clearTimeout(timer);
-    if (timer) waitLeftMs = Math.max(0, waitLeftMs - (monotonicMs() - since));
-  };
-  return {
-    async *events() {
-      for (;;) {
-        const event = queued.shift();
-        if (event) {
-          queuedBytes -= event.data.length;
-          if (queuedBytes <= MAX_QUEUED_BYTES / 2) for (const [, reader] of streams) reader.resume();
-          yield event;
-        } else if (open === 0) return;
-        else await waitForMore();
-      }
-    },
-    drain: () => {
-      draining = true;
-      wake();
-    },
-    close,
-    wasHeldOpen: () => wasHeldOpen,
-    lastErrors: () => Buffer.from(lastErrors).toString('utf8'),
-    before: () => before,
-  };
 }

@@ -6,7 +6,7 @@ import { callVariables, type CallAccess } from './call-variables.ts';
 import { buildEnvironment } from './environment.ts';
 import type { FinishedEvent, NoticeEvent, OutputEvent, Plan, RefusedEvent, StartedEvent } from './events.ts';
 import { takeSoleRun } from './overlap.ts';
-import { PROCESS_LIMIT } from './launch.ts';
+import { PROCESS_LIMIT } from './gate.ts';
 import { sandboxed, sandboxHints, type Sandbox, type SandboxInput } from './sandbox.ts';
 import { NotReached, runProcess, type ProcessOptions, type ProcessResult } from './process.ts';
 import { redacted, secretsOf } from './redacted.ts';
