@@ -83,25 +83,14 @@ function Filters({
         reload();
       }}
     >
-      <div class="field grow">
-        <label for="filter-runbook">Runbook</label>
-        <input
-          id="filter-runbook"
-          name="runbook"
-          placeholder="File name, or name"
-          value={wanted.get('runbook') ?? ''}
-          onChange={({ currentTarget }) => change(currentTarget.form!)}
-        />
-      </div>
-      <div class="field grow">
-        <label for="filter-principal">Person</label>
-        <input
-          id="filter-principal"
-          name="principal"
-          value={wanted.get('principal') ?? ''}
-          onChange={({ currentTarget }) => change(currentTarget.form!)}
-        />
-      </div>
+      <TextFilter
+        name="runbook"
+        label="Runbook"
+        placeholder="File name, or name"
+        value={wanted.get('runbook') ?? ''}
+        onChange={change}
+      />
+      <TextFilter name="principal" label="Person" value={wanted.get('principal') ?? ''} onChange={change} />
       <div class="field">
         <label for="filter-state">State</label>
         <select
@@ -120,6 +109,36 @@ function Filters({
       </div>
       <button type="submit">Refresh</button>
     </form>
+  );
+}
+
+/** What is typed stays while runs are being loaded; it counts when the field is left. */
+function TextFilter({
+  name,
+  label,
+  placeholder,
+  value,
+  onChange,
+}: {
+  readonly name: string;
+  readonly label: string;
+  readonly placeholder?: string;
+  readonly value: string;
+  readonly onChange: (form: HTMLFormElement) => void;
+}): JSX.Element {
+  const [typed, setTyped] = useState(value);
+  useEffect(() => setTyped(value), [value]);
+  const id = `filter-${name}`;
+  return (
+    <div class="field grow">
+      <label for={id}>{label}</label>
+      <input
+        {...{ id, name, placeholder }}
+        value={typed}
+        onInput={({ currentTarget }) => setTyped(currentTarget.value)}
+        onChange={({ currentTarget }) => onChange(currentTarget.form!)}
+      />
+    </div>
   );
 }
 
