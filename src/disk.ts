@@ -28,6 +28,7 @@ import {
   type Stats,
 } from 'node:fs';
 import type * as promises from 'node:fs/promises';
+import path from 'node:path';
 
 /*
  * File operations for what is small and on this machine: records, leases, workspaces. They are done in place, for each
@@ -38,7 +39,8 @@ export const access = inPlace(accessSync);
 export const chmod = inPlace(chmodSync);
 export const link = inPlace(linkSync);
 export const lstat = inPlace(lstatSync) as typeof promises.lstat;
-export const mkdir = inPlace(mkdirSync) as typeof promises.mkdir;
+export const mkdir = inPlace((folder: string, { mode }: { mode: number }) => mkdirSync(folder, { mode }));
+export const makeFolders = inPlace(makeFoldersInPlace);
 export const mkdtemp = inPlace(mkdtempSync) as typeof promises.mkdtemp;
 export const readdir = inPlace(readdirSync) as typeof promises.readdir;
 export const readFile = inPlace(readFileSync) as unknown as typeof promises.readFile;
@@ -53,6 +55,28 @@ export const truncate = inPlace(truncateSync);
 export const unlink = inPlace(unlinkSync);
 export const utimes = inPlace(utimesSync);
 export const writeFile = inPlace(writeFileSync) as unknown as typeof promises.writeFile;
+
+/**
+ * Makes a folder and those above it, where they are not there. Node's own way does not end where the system finds no
+ * folder that is there, as it does below /proc.
+ *
+ * @throws the system's error
+ */
+export function makeFoldersInPlace(folder: string, mode = 0o700): void {
+  if (isFolder(folder)) return;
+  const parent = path.dirname(folder);
+  if (parent !== folder) makeFoldersInPlace(parent, mode);
+  try {
+    mkdirSync(folder, { mode });
+  } catch (error) {
+    // Another may have been quicker.
+    if (!isFolder(folder)) throw error;
+  }
+}
+
+function isFolder(folder: string): boolean {
+  return statSync(folder, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
 
 /** An open file. */
 export interface OpenFile {

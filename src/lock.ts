@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { link, mkdir, readdir, stat, truncate, unlink, writeFile } from './disk.ts';
+import { link, makeFolders, readdir, stat, truncate, unlink, writeFile } from './disk.ts';
 import { systemCode } from './errors.ts';
 import { isHeld, ownMark } from './lease.ts';
 
@@ -21,7 +21,7 @@ export interface Lock {
  * @throws the system's error where no file can be made there
  */
 export async function takeLock(folder: string, mostMs: number): Promise<Lock | undefined> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeFolders(folder);
   const since = Date.now();
   let seen: { readonly number: string; readonly since: number } | undefined;
   for (;;) {

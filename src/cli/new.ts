@@ -1,5 +1,6 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { makeFolders } from '../disk.ts';
 import { messageOf, RunbookError, systemCode } from '../errors.ts';
 import { write } from './look.ts';
 import { settingsFor } from './surroundings.ts';
@@ -19,7 +20,7 @@ export async function newCommand(name: string, options: { readonly dir?: string 
   const folder = options.dir ?? (await settingsFor(['RUNBOOKS_DIR'])).RUNBOOKS_DIR;
   const file = path.join(folder, `${plain}.md`);
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolders(folder, 0o777);
     await writeFile(file, template(plain), { flag: 'wx' });
   } catch (error) {
     const isThere = systemCode(error) === 'EEXIST' && Object(error).syscall === 'open';

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
-import { lstatSync, mkdirSync, readdirSync, renameSync, unlinkSync } from 'node:fs';
+import { lstatSync, readdirSync, renameSync, unlinkSync } from 'node:fs';
 import path from 'node:path';
+import { makeFoldersInPlace } from '../disk.ts';
 import { messageOf, RunbookError } from '../errors.ts';
 
 /** A FIFO that is ours for now. */
@@ -63,7 +64,7 @@ async function makeFifos(folder: string, workspace: string): Promise<[Fifo, Fifo
     path.join(parent, `${prefix}${unique}-2`),
   ];
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFoldersInPlace(folder);
     if (!isOurs(folder)) throw new Error('others can write there');
     removeForgotten(folder);
     const [first, second] = namesOf(folder, TAKEN);

@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { mkdir } from '../disk.ts';
+import { makeFolders } from '../disk.ts';
 import { messageOf, RunbookError } from '../errors.ts';
 import { sha256Hex } from '../digest.ts';
 import { takeSoleLease, type Lease } from '../lease.ts';
@@ -19,7 +19,7 @@ export async function takeSoleRun(
   if (folder === undefined) return { release: () => Promise.resolve() };
   const own = path.join(folder, sha256Hex(realPath).slice(0, 32));
   try {
-    await mkdir(own, { recursive: true, mode: 0o700 });
+    await makeFolders(own);
     return await takeSoleLease(own, runId);
   } catch (error) {
     throw new RunbookError(

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { accessSync, constants, readFileSync, readlinkSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { mkdir, readFile, rename, unlink, writeFile } from '../disk.ts';
+import { makeFolders, readFile, rename, unlink, writeFile } from '../disk.ts';
 import { messageOf } from '../errors.ts';
 import { bubblewrapArguments, type SandboxForm } from './bubblewrap.ts';
 import { hostMounts, realOf } from './host-paths.ts';
@@ -111,7 +111,7 @@ async function readCached(file: string, key: string): Promise<SandboxForm | unde
 }
 
 async function writeCached(file: string, key: string, form: SandboxForm): Promise<void> {
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+  await makeFolders(path.dirname(file));
   const temporary = `${file}.${process.pid}`;
   await writeFile(temporary, JSON.stringify({ key, form }), { mode: 0o600 });
   await rename(temporary, file);

@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
+import { existsSync, readFileSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { makeFoldersInPlace } from '../disk.ts';
 import { ownAccount } from '../account.ts';
 import type { ExecutionPolicy } from '../runbook/model.ts';
 import { bubblewrapArguments, type SandboxForm } from './bubblewrap.ts';
@@ -154,7 +155,7 @@ export function sandboxHints(input: SandboxInput, workspace: Workspace, said: st
 
 /** One that is there was placed by a first try. */
 function placeLink(link: string, to: string): void {
-  mkdirSync(path.dirname(link), { recursive: true, mode: 0o700 });
+  makeFoldersInPlace(path.dirname(link));
   if (!existsSync(link)) symlinkSync(to, link);
 }
 

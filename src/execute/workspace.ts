@@ -5,6 +5,7 @@ import {
   access,
   chmod,
   lstat,
+  makeFolders,
   mkdir,
   mkdtemp,
   readdir,
@@ -207,7 +208,7 @@ async function placeInputs({ runbook, runbookFolder }: WorkspaceInput, directory
   for (const { path: relative } of runbook.inputs) {
     const { cp } = await import('node:fs/promises');
     const target = path.join(directory, relative);
-    await mkdir(path.dirname(target), { recursive: true, mode: 0o700 });
+    await makeFolders(path.dirname(target));
     // The input itself may be a link to what stands beside it; links inside a folder stay what they are.
     await cp(await realpath(path.join(runbookFolder, relative)), target, {
       recursive: true,
@@ -216,7 +217,7 @@ async function placeInputs({ runbook, runbookFolder }: WorkspaceInput, directory
     });
   }
   for (const { path: relative } of runbook.outputs) {
-    await mkdir(path.dirname(path.join(directory, relative)), { recursive: true, mode: 0o700 });
+    await makeFolders(path.dirname(path.join(directory, relative)));
   }
   for (const { path: relative } of runbook.inputs) {
     const short = path.join(directory, path.basename(relative));
@@ -232,7 +233,7 @@ async function placeHomeLinks({ runbook, realHome }: WorkspaceInput, home: strin
     if (!declared.startsWith('~/')) continue;
     const link = path.join(home, declared.slice(2));
     if (!(await exists(path.join(realHome, declared.slice(2))))) continue;
-    await mkdir(path.dirname(link), { recursive: true, mode: 0o700 });
+    await makeFolders(path.dirname(link));
     await symlink(path.join(realHome, declared.slice(2)), link);
   }
 }

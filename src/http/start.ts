@@ -1,13 +1,13 @@
 import { constants } from 'node:fs';
 import { providerOf } from '../auth/provider.ts';
-import { access, mkdir } from '../disk.ts';
+import { access, makeFolders } from '../disk.ts';
 import { RunbookError, systemCode } from '../errors.ts';
 import type { ServerContext } from './context.ts';
 
 /** @throws RunbookError `unreadable` where records could not be written */
 export async function checkState(folder: string): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolders(folder);
     await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     throw new RunbookError(

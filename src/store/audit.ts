@@ -2,7 +2,7 @@ import { fdatasync, fsync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { monotonicMs } from '../clock.ts';
-import { mkdir, open, truncate, unlink, writeFile } from '../disk.ts';
+import { makeFolders, open, truncate, unlink, writeFile } from '../disk.ts';
 import { isRunbookError, messageOf, RunbookError, systemCode } from '../errors.ts';
 import { takeLock } from '../lock.ts';
 import { newRunId } from '../run-id.ts';
@@ -177,7 +177,7 @@ async function syncFolder(folder: string): Promise<void> {
 
 /** Writes as much as a line is long, and takes it away again. */
 async function probe(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeFolders(folder);
   const file = path.join(folder, `.probe.${process.pid}`);
   try {
     await writeFile(file, ' '.repeat(PROBE_BYTES), { mode: 0o600 });
@@ -206,5 +206,6 @@ const reasons = new Map([
   ['ENOSPC', 'the disk is full'],
   ['EDQUOT', 'the disk quota is used up'],
   ['ENOTDIR', 'a file stands where a folder should be'],
+  ['ENOENT', 'no folder can be made there'],
   ['EIO', 'the disk fails'],
 ]);

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import path from 'node:path';
 import { sha256Hex } from '../digest.ts';
-import { mkdir, open, readdir, readFile, rename, stat, unlink, type OpenFile } from '../disk.ts';
+import { makeFolders, open, readFile, readdir, rename, stat, unlink, type OpenFile } from '../disk.ts';
 import { messageOf, systemCode } from '../errors.ts';
 import { historyReader, type HistoryEntry } from '../runbook/history.ts';
 import { eachHistoryEntry, readHistory, type RunbookDocument } from './document.ts';
@@ -35,7 +35,7 @@ export async function writeHistory(
     reason = reasonOf(error);
   }
   const folder = path.join(stateFolder, 'history');
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeFolders(folder);
   const file = path.join(folder, `${keyOf(target)}.md`);
   const handle = await open(
     file,

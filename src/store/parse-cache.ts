@@ -1,7 +1,7 @@
 import { constants, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { sha256Hex } from '../digest.ts';
-import { lstat, mkdir, open, readdir, rename, rm, unlink, writeFile } from '../disk.ts';
+import { lstat, makeFolders, open, readdir, rename, rm, unlink, writeFile } from '../disk.ts';
 import type { Parsed } from '../runbook/parsed.ts';
 import { parseText, type Parse } from './document.ts';
 
@@ -67,7 +67,7 @@ function isOurs({ uid, mode }: { readonly uid: number; readonly mode: number }):
 }
 
 async function write(folder: string, file: string, entry: Entry): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeFolders(folder);
   const names = await readdir(folder);
   if (names.length > MAX_ENTRIES)
     await Promise.all(names.map((name) => rm(path.join(folder, name), { force: true })));

@@ -1,7 +1,19 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { mkdir, open, readdir, readFile, rename, rm, stat, unlink, utimes, writeFile } from '../disk.ts';
+import {
+  makeFolders,
+  mkdir,
+  open,
+  readFile,
+  readdir,
+  rename,
+  rm,
+  stat,
+  unlink,
+  utimes,
+  writeFile,
+} from '../disk.ts';
 import { messageOf, RunbookError, systemCode } from '../errors.ts';
 import type { Outcome, SandboxLevel } from '../execute/events.ts';
 import { isHeld, takeLease, type Lease } from '../lease.ts';
@@ -87,7 +99,7 @@ export interface OpenRecord {
  */
 export async function openRecord(stateFolder: string, record: RunRecord): Promise<OpenRecord> {
   const folder = runFolder(stateFolder, record.id);
-  await mkdir(activeFolder(stateFolder), { recursive: true, mode: 0o700 });
+  await makeFolders(activeFolder(stateFolder));
   // First the lease: what has a record and no lease would be going on for ever.
   const lease = await takeLease(path.join(activeFolder(stateFolder), record.id));
   try {
@@ -259,7 +271,7 @@ export function runnerPid({ runner }: RunRecord): number | undefined {
 
 /** Asks the server that executes a run to cancel it. @throws the system's error where that cannot be written */
 export async function requestCancel(stateFolder: string, id: string): Promise<void> {
-  await mkdir(cancelFolder(stateFolder), { recursive: true, mode: 0o700 });
+  await makeFolders(cancelFolder(stateFolder));
   await writeFile(path.join(cancelFolder(stateFolder), id), '', { mode: 0o600 });
 }
 

@@ -259,6 +259,11 @@ describe('where the trail cannot be written', () => {
     expect(stderr).toContain(
       'runbook: The audit trail cannot be written: a file stands where a folder should be\n',
     );
+    const below = await runbook(folder, ['execute', file], { env: { STATE_DIR: '/proc/nowhere/state' } });
+    expect([below.exitCode, below.stdout]).toEqual([125, '']);
+    expect(below.stderr).toContain(
+      'runbook: The audit trail cannot be written: no folder can be made there\n',
+    );
     const json = await runbook(folder, ['execute', file, '--json'], {
       through: asOrdinaryUser,
       env: { STATE_DIR: '/dev/null/x' },

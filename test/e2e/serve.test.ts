@@ -187,6 +187,7 @@ describe('serve does not start', () => {
     [{ TRUST_PROXY: 'true' }, /TRUST_PROXY is not allowed/],
     [{ ENABLE_LOGIN: 'true', ENVIRONMENT: 'production' }, /ENABLE_LOGIN gives everybody a token/],
     [{ STATE_DIR: '/dev/null/state' }, /The state folder \/dev\/null\/state cannot be written/],
+    [{ STATE_DIR: '/proc/state' }, /The state folder \/proc\/state cannot be written/],
   ])('with %j', async (env, message) => {
     const { exitCode, stderr, stdout } = await failing([...FREE], env);
     expect(exitCode).toBeGreaterThan(0);

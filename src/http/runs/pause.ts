@@ -1,5 +1,6 @@
-import { mkdir, readFile, rename, unlink, writeFile } from 'node:fs/promises';
+import { readFile, rename, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { makeFolders } from '../../disk.ts';
 import { systemCode } from '../../errors.ts';
 
 /** The emergency switch, kept on disk: a server that starts again is still paused. */
@@ -18,7 +19,7 @@ export async function openPause(stateFolder: string): Promise<Pause> {
     async turnOn(by, at) {
       // Even where it cannot be written down, nothing more is started.
       isOn = true;
-      await mkdir(stateFolder, { recursive: true, mode: 0o700 });
+      await makeFolders(stateFolder);
       const temporary = `${file}.${process.pid}`;
       await writeFile(temporary, `${JSON.stringify({ by, at: at.toISOString() })}\n`, { mode: 0o600 });
       await rename(temporary, file);
