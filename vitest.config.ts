@@ -5,6 +5,7 @@ export default defineConfig({
   define: { VERSION: '"0.0.0-test"', PARSER: '"test"' },
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: ['test/scratch.ts'],
     setupFiles: ['test/setup.ts'],
     // Guards against a hang, and no more: tests of real processes take their time on a busy machine.
     testTimeout: 60_000,
