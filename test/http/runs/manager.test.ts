@@ -5,8 +5,11 @@ import { expect, it } from 'vitest';
 import type { Principal } from '../../../src/auth/principal.ts';
 import { BEGINNING } from '../../../src/http/runs/cursor.ts';
 import { feed } from '../../../src/http/runs/feed.ts';
+import type { AuditLine } from '../../../src/store/audit-line.ts';
+import { newestLines } from '../../../src/store/audit-read.ts';
 import { requestCancel } from '../../../src/store/runs.ts';
 import { historyOf, writeRunbook } from '../../e2e/rig.ts';
+import { auditFolder } from '../../../src/store/audit-days.ts';
 import { alice, doneOf, makeManager, printed, type Rig } from './rig.ts';
 
 /** A script that says that it is there, and waits until it is let go. */
@@ -16,6 +19,11 @@ function waiting(rig: Rig): { script: string; letGo: () => Promise<void> } {
     script: `echo ready; while [ ! -e ${go} ]; do sleep 0.02; done; echo gone`,
     letGo: () => writeFile(go, ''),
   };
+}
+
+/** How the runs of a rig ended, as the audit trail has it, the newest first. */
+function endsIn({ folder }: Rig): Promise<AuditLine[]> {
+  return newestLines(auditFolder(folder.state), 100, ({ kind }) => kind === 'run.finished');
 }
 
 it('has so many runs go on at once, and the others wait their turn', async () => {
@@ -97,6 +105,14 @@ it('takes the chain of runbooks from the run, and not from what its script says'
   expect(doneOf(events)).toMatchObject({ return_code: 1, errors: [message], stderr: message });
   const [entry] = await historyOf(rig.folder, file);
   expect(entry).toMatchObject({ exitCode: 1, error: `${message}\n` });
+  const [line] = await endsIn(rig);
+  expect(line).toMatchObject({
+    principal: 'alice',
+    from: '127.0.0.1',
+    runbook: 'Outer.md',
+    outcome: 'refused',
+    detail: { rules: 'run/recursion' },
+  });
   const child = await writeRunbook(rig.folder, 'Inner', { script: 'echo "$RUNBOOK_RECURSION_STACK"' });
   const inner = await rig.events(await rig.start(child, { parentId, recursionStack: [] }));
   expect(printed(inner, 'stdout')).toBe('["First.md","Outer.md","Inner.md"]\n');
@@ -108,6 +124,7 @@ it('refuses a chain that is too long', async () => {
   const recursionStack = Array.from({ length: 50 }, (_, index) => `${index}.md`);
   const events = await rig.events(await rig.start(file, { recursionStack }));
   expect(doneOf(events)['errors']).toEqual(['Recursion depth limit exceeded: 50 (max: 50)']);
+  expect(await endsIn(rig)).toMatchObject([{ outcome: 'refused', detail: { rules: 'run/recursion-depth' } }]);
   expect(
     doneOf(await rig.events(await rig.start(file, { recursionStack: recursionStack.slice(1) }))),
   ).toMatchObject({ success: true });
