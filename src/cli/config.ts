@@ -1,9 +1,11 @@
+import { withAuthInForce } from '../auth/in-force.ts';
+import { authSettingNames } from '../auth/settings.ts';
 import { messageOf, RunbookError } from '../errors.ts';
-import { listSettings } from '../settings/read.ts';
+import { listSettings, type ListedSetting } from '../settings/read.ts';
 import { preferenceKeyOf, settingNames, settingOf, type SettingName } from '../settings/table.ts';
 import { write } from './look.ts';
 import { openPreferences } from './preferences.ts';
-import { preferencesFile, readPreferences } from './surroundings.ts';
+import { preferencesFile, readPreferences, settingsFor } from './surroundings.ts';
 
 /** `runbook config get` */
 export async function getCommand(key: string): Promise<number> {
@@ -64,7 +66,7 @@ function settingOfKey(key: string): SettingName {
 
 /** `runbook config list` */
 export async function listConfigCommand(options: { readonly json?: boolean }): Promise<number> {
-  const listed = listSettings(settingNames, { env: process.env, preferences: await readPreferences() });
+  const listed = await inForce();
   if (options.json) await write(process.stdout, `${JSON.stringify(listed, null, 2)}\n`);
   else {
     const width = Math.max(...listed.map(({ name }) => name.length));
@@ -74,6 +76,16 @@ export async function listConfigCommand(options: { readonly json?: boolean }): P
     }
   }
   return 0;
+}
+
+async function inForce(): Promise<ListedSetting[]> {
+  const listed = listSettings(settingNames, { env: process.env, preferences: await readPreferences() });
+  const settings = await settingsFor([...authSettingNames, 'API_PORT']);
+  return withAuthInForce(listed, settings).map((each) =>
+    each.name === 'PUBLIC_URL' && each.value === ''
+      ? { ...each, value: `http://localhost:${settings.API_PORT}` }
+      : each,
+  );
 }
 
 /** `runbook config path` */

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import os from 'node:os';
+import { withAuthInForce } from '../auth/in-force.ts';
 import { sandboxInForce } from '../engine.ts';
 import { RunbookError, systemCode } from '../errors.ts';
 import { listSettings, readSettings, type SettingSources } from '../settings/read.ts';
@@ -83,7 +84,7 @@ export async function createContext(
     cacheFolder,
     metrics: createMetrics(settings.METRICS_PREFIX),
     log: createLog(settings, print),
-    configItems: listSettings(serverSettingNames, { env: environment, flags }),
+    configItems: withAuthInForce(listSettings(serverSettingNames, { env: environment, flags }), settings),
     now: () => new Date(),
   };
   const audit = openServerAudit(surroundings);

@@ -681,6 +681,22 @@ describe('config', () => {
       via: 'APP_ENV',
     });
     expect(of('KILL_GRACE_SECONDS')).toEqual({ name: 'KILL_GRACE_SECONDS', value: '10', from: 'default' });
+    expect(of('PUBLIC_URL')).toMatchObject({ value: 'http://localhost:8083', from: 'default' });
+    expect(of('AUTH_PROVIDER')).toMatchObject({ value: '', from: 'default' });
+  });
+
+  it('shows what follows from other settings', async () => {
+    const folder = await makeFolder();
+    const env = { API_PORT: '9000', AUTH_JWKS_URL: 'https://idp.example.com/keys', JWT_ISSUER: 'somebody' };
+    const listed = (await jsonOf(folder, ['config', 'list'], env)) as { name: string; value: string }[];
+    const of = (name: string) => listed.find((setting) => setting.name === name)?.value;
+    expect(of('PUBLIC_URL')).toBe('http://localhost:9000');
+    expect(['AUTH_PROVIDER', 'JWT_ALGORITHM', 'JWT_ISSUER', 'JWT_AUDIENCE'].map(of)).toEqual([
+      'jwks',
+      'RS256',
+      'somebody',
+      '',
+    ]);
   });
 
   it('says which file to mend where the preferences cannot be read', async () => {

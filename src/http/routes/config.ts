@@ -1,5 +1,7 @@
 import * as z from 'zod';
+import type { ListedSetting } from '../../settings/read.ts';
 import type { App, ServerContext } from '../context.ts';
+import { publicUrl } from '../sign-in/open.ts';
 
 const config = z.object({
   config_items: z
@@ -14,14 +16,15 @@ const config = z.object({
 });
 
 /** The settings in force, and what the caller's token says. */
-export function configRoutes(app: App, { configItems, settings }: ServerContext): void {
+export function configRoutes(app: App, context: ServerContext): void {
+  const { configItems, settings } = context;
   app.get(
     '/api/config',
     { schema: { summary: 'The settings in force, and your own token', response: { 200: config } } },
     async ({ principal, ip }) => {
       const isAdmin = settings.ADMIN_ROLES.some((role) => principal.roles.includes(role));
       return {
-        config_items: isAdmin ? [...configItems] : [],
+        config_items: isAdmin ? configItems.map((item) => inForce(item, context)) : [],
         token: {
           user_id: principal.subject,
           roles: [...principal.roles],
@@ -31,4 +34,9 @@ export function configRoutes(app: App, { configItems, settings }: ServerContext)
       };
     },
   );
+}
+
+/** Which port it is may be known only once the server listens. */
+function inForce(item: ListedSetting, context: ServerContext): ListedSetting {
+  return item.name === 'PUBLIC_URL' && item.value === '' ? { ...item, value: publicUrl(context) } : item;
 }
