@@ -6,6 +6,8 @@ export interface Session {
   readonly roles: readonly string[];
   /** ISO 8601; undefined where it is not known. */
   readonly expiresAt: string | undefined;
+  /** What of the server one may see. */
+  readonly may: readonly ('configuration' | 'audit')[];
   /** How requests say who they are from. */
   readonly by: 'cookie' | 'token';
 }
@@ -68,10 +70,10 @@ async function refreshSession(): Promise<void> {
 export async function signInWithToken(given: string): Promise<void> {
   const headers = { ...ASKING, authorization: `Bearer ${given}` };
   const answer = await fetch('/auth/session', { headers, credentials: 'omit' });
-  const told = (await answer.json().catch(() => ({}))) as Partial<SessionAnswer>;
-  if (!told.signed_in) throw new Error(await refusalOf(headers));
-  const { subject, roles = [], expires_at: expiresAt } = told;
-  begin({ subject: subject ?? '', roles, expiresAt: expiresAt ?? undefined, by: 'token', token: given });
+  const told = (await answer.json().catch(() => undefined)) as SessionAnswer | undefined;
+  const who = sessionOf(told, 'token');
+  if (!who) throw new Error(await refusalOf(headers));
+  begin({ ...who, token: given });
 }
 
 /** Whoever asks who they are is not told why they are nobody; whoever asks for something is. */
@@ -131,8 +133,8 @@ export function signedInAgain(aborted: AbortSignal): Promise<void> {
 function begin(stored: StoredSession): void {
   ({ token } = stored);
   sessionStorage.setItem(STORED, JSON.stringify(stored));
-  const { subject, roles, expiresAt, by } = stored;
-  session.value = { subject, roles, expiresAt, by };
+  const { token: _, ...who } = stored;
+  session.value = who;
 }
 
 function forget(): void {
@@ -142,7 +144,9 @@ function forget(): void {
 
 function storedSession(): StoredSession | undefined {
   try {
-    return (JSON.parse(sessionStorage.getItem(STORED) ?? 'null') as StoredSession | null) ?? undefined;
+    const stored = JSON.parse(sessionStorage.getItem(STORED) ?? 'null') as StoredSession | null;
+    // One that an earlier version has kept does not say it.
+    return stored?.may ? stored : undefined;
   } catch {
     return undefined;
   }
@@ -163,12 +167,13 @@ interface SessionAnswer {
   readonly subject: string | null;
   readonly roles: readonly string[];
   readonly expires_at: string | null;
+  readonly may: Session['may'];
   readonly ways: readonly string[];
   readonly title: string;
 }
 
-function sessionOf(told: SessionAnswer | undefined): Session | undefined {
+function sessionOf(told: SessionAnswer | undefined, by: Session['by'] = 'cookie'): Session | undefined {
   if (!told?.signed_in) return undefined;
-  const { subject, roles, expires_at: expiresAt } = told;
-  return { subject: subject ?? '', roles, expiresAt: expiresAt ?? undefined, by: 'cookie' };
+  const { subject, roles, may, expires_at: expiresAt } = told;
+  return { subject: subject ?? '', roles, may, expiresAt: expiresAt ?? undefined, by };
 }

@@ -1,3 +1,5 @@
+import type { Settings } from '../settings/table.ts';
+
 /**
  * Who may use a route.
  *
@@ -85,6 +87,21 @@ export const policy = {
  */
 export function rowOf(method: string, url: string): Row | undefined {
   return method === 'OPTIONS' ? everybody : rows.get(`${method === 'HEAD' ? 'GET' : method} ${url}`);
+}
+
+/** One of these roles a permission needs; undefined where it needs none. */
+export function rolesFor(
+  permission: Permission,
+  {
+    ADMIN_ROLES,
+    AUDITOR_ROLES,
+    ENABLE_LOGIN,
+  }: Pick<Settings, 'ADMIN_ROLES' | 'AUDITOR_ROLES' | 'ENABLE_LOGIN'>,
+): readonly string[] | undefined {
+  if (permission === 'auditor') return [...ADMIN_ROLES, ...AUDITOR_ROLES];
+  return permission === 'admin' || (permission === 'configuration' && !ENABLE_LOGIN)
+    ? ADMIN_ROLES
+    : undefined;
 }
 
 const everybody: Row = { permission: 'public', rate: 'general' };

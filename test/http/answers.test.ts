@@ -196,6 +196,16 @@ describe('the configuration', () => {
     const { config_items: items, token } = JSON.parse(body);
     expect(items).toContainEqual({ name: 'JWT_SECRET', value: 'secret', from: 'environment' });
     expect(items).toContainEqual({ name: 'API_PORT', value: '8083', from: 'default' });
+    // What follows from others where nobody has said it.
+    for (const [name, value] of [
+      ['PUBLIC_URL', 'http://localhost:8083'],
+      ['AUTH_PROVIDER', 'shared_secret'],
+      ['JWT_ALGORITHM', 'HS256'],
+      ['JWT_ISSUER', 'dev-idp'],
+      ['JWT_AUDIENCE', 'dev-api'],
+      ['OIDC_ENABLED', 'false'],
+    ])
+      expect(items).toContainEqual({ name, value, from: 'default' });
     expect(body).not.toContain(server.context.environment['JWT_SECRET']);
     for (const item of items) expect(Object.keys(item)).toEqual(['name', 'value', 'from']);
     expect(token).toMatchObject({
@@ -205,6 +215,20 @@ describe('the configuration', () => {
       claims: { sub: 'alice' },
     });
   });
+});
+
+it('what one may see is said with who one is', async () => {
+  const may = async (app: TestApp, ...roles: string[]) => {
+    const headers = { authorization: `Bearer ${await tokenWith({ roles })}` };
+    return (await app.app.inject({ url: '/auth/session', headers })).json().may;
+  };
+  expect(await may(server, 'admin')).toEqual(['configuration', 'audit']);
+  expect(await may(server, 'auditor')).toEqual(['audit']);
+  expect(await may(server, 'sre')).toEqual([]);
+  expect((await ask('GET', '/auth/session')).json().may).toEqual([]);
+  const other = await startApp({ ENABLE_LOGIN: 'true', ENVIRONMENT: 'local' });
+  onTestFinished(() => other[Symbol.asyncDispose]());
+  expect(await may(other, 'sre')).toEqual(['configuration']);
 });
 
 describe('the login for developers', () => {

@@ -112,5 +112,8 @@ describe('the page for administrators', () => {
     await page.getByText('viewer', { exact: true }).waitFor();
     expect(await page.getByRole('table').count()).toBe(0);
     expect(await page.getByRole('alert').count()).toBe(0);
+    // The page has not asked for what it knows to be denied.
+    const audit = await server.call('/api/audit', { as: ['carol', 'auditor'] });
+    expect(audit.json()['events']).toMatchObject([{ kind: 'server.started' }]);
   });
 });

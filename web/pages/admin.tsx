@@ -1,37 +1,46 @@
 import type { JSX } from 'preact';
+import { useRef } from 'preact/hooks';
 import type { AuditTrail, Config, Health } from '../answers.ts';
-import { ApiError, call, callJson } from '../api.ts';
+import { call, callJson } from '../api.ts';
 import { Text } from '../inert.tsx';
 import { useLoaded } from '../load.ts';
 import { pathOfRun } from '../router.ts';
-import { session } from '../session.ts';
+import { session, type Session } from '../session.ts';
 import { Fault, Time } from '../show.tsx';
 import { Title } from '../title.tsx';
 import { visible } from '../visible.ts';
 
 /** Who I am here, how the server is, and for those who may see it how it is set up. */
 export function AdminPage(): JSX.Element {
-  const config = useLoaded(askConfig, []);
+  const may = useMay();
+  const maySee = may.includes('configuration');
+  const config = useLoaded(async (signal) => (maySee ? askConfig(signal) : undefined), [maySee]);
   const health = useLoaded(askHealth, []);
-  const known = config.value === 'hidden' ? undefined : config.value;
-  const items = known?.config_items ?? [];
+  const items = config.value?.config_items ?? [];
   return (
     <>
       <Title title="Admin" />
       {config.error !== undefined && <Fault message={config.error} retry={config.reload} />}
-      <Me config={known} />
+      <Me config={config.value} />
       <section class="panel">
         <h2>The server</h2>
         {health.error !== undefined && <Fault message={health.error} retry={health.reload} />}
         {health.value && <HealthFacts health={health.value} />}
       </section>
-      {config.value !== undefined && items.length === 0 && (
+      {(!maySee || config.value?.config_items.length === 0) && (
         <p class="faint">The configuration and the audit trail are shown to administrators.</p>
       )}
       {items.length > 0 && <ConfigTable items={items} />}
-      <Audit />
+      {may.includes('audit') && <Audit />}
     </>
   );
+}
+
+/** What one may see; where the session has ended, what one could: that stays on the page. */
+function useMay(): Session['may'] {
+  const may = useRef<Session['may']>([]);
+  if (typeof session.value === 'object') may.current = session.value.may;
+  return may.current;
 }
 
 function Me({ config }: { readonly config: Config | undefined }): JSX.Element {
@@ -170,22 +179,12 @@ function Audit(): JSX.Element | null {
   );
 }
 
-async function askConfig(signal: AbortSignal): Promise<Config | 'hidden'> {
-  try {
-    return await callJson<Config>('/api/config', { signal });
-  } catch (error) {
-    if (error instanceof ApiError && error.status === 403) return 'hidden';
-    throw error;
-  }
+function askConfig(signal: AbortSignal): Promise<Config> {
+  return callJson<Config>('/api/config', { signal });
 }
 
-async function askAudit(signal: AbortSignal): Promise<AuditTrail | undefined> {
-  try {
-    return await callJson<AuditTrail>('/api/audit?n=100', { signal });
-  } catch (error) {
-    if (error instanceof ApiError && (error.status === 403 || error.status === 404)) return undefined;
-    throw error;
-  }
+function askAudit(signal: AbortSignal): Promise<AuditTrail> {
+  return callJson<AuditTrail>('/api/audit?n=100', { signal });
 }
 
 /** A server that is not ready says so with 503, and the same body. */

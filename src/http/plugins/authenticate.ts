@@ -6,7 +6,7 @@ import { type ErrorCode, isRunbookError, RunbookError } from '../../errors.ts';
 import { oneLine } from '../../one-line.ts';
 import { auditDenial } from '../audit/denials.ts';
 import type { App, Log, ServerContext, ServerSettings } from '../context.ts';
-import { type Permission, rowOf } from '../policy.ts';
+import { type Permission, rolesFor, rowOf } from '../policy.ts';
 import type { RunManager } from '../runs/manager.ts';
 import { publicUrl, type SignIn } from '../sign-in/open.ts';
 import { isCrossSite } from '../sign-in/same-site.ts';
@@ -60,7 +60,7 @@ export function authenticate(
       await limits.count(request, reply);
       throw crossSite();
     }
-    const permission = permissionOf(request, settings);
+    const permission = permissionOf(request);
     if (needsPrincipal(permission, request, sessionId)) {
       try {
         await identify(request, reply, sessionId);
@@ -71,8 +71,8 @@ export function authenticate(
       }
     }
     if (request.callingRun === undefined) await limits.count(request, reply);
-    if (permission === 'admin') requireRole(request, settings.ADMIN_ROLES);
-    if (permission === 'auditor') requireRole(request, [...settings.ADMIN_ROLES, ...settings.AUDITOR_ROLES]);
+    const roles = rolesFor(permission, settings);
+    if (roles) requireRole(request, roles);
   });
 
   async function identify(
@@ -117,15 +117,10 @@ function refuseOpenDoor(provider: Provider, { BIND_ADDRESS }: Pick<ServerSetting
 }
 
 /** Where there is no such route, there is nothing to be kept from anybody. */
-function permissionOf(
-  { is404, routeOptions: { method, url } }: FastifyRequest,
-  { ENABLE_LOGIN }: Pick<ServerSettings, 'ENABLE_LOGIN'>,
-): Permission {
+function permissionOf({ is404, routeOptions: { method, url } }: FastifyRequest): Permission {
   if (is404) return 'public';
   // A route without a row cannot be here; if it were, it would be an administrator's.
-  const permission = rowOf([method].flat()[0] ?? '', url ?? '')?.permission ?? 'admin';
-  if (permission !== 'configuration') return permission;
-  return ENABLE_LOGIN ? 'authenticated' : 'admin';
+  return rowOf([method].flat()[0] ?? '', url ?? '')?.permission ?? 'admin';
 }
 
 function needsPrincipal(

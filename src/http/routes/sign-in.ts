@@ -1,17 +1,23 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import type { Claims } from '../../auth/claims.ts';
+import type { Principal } from '../../auth/principal.ts';
 import { isRunbookError, RunbookError } from '../../errors.ts';
 import { oneLine } from '../../one-line.ts';
 import { isLoopback } from '../../settings/auth-kinds.ts';
 import { askerOf } from '../audit/open.ts';
 import type { App, ServerContext } from '../context.ts';
 import { answerOf } from '../errors.ts';
+import { policy, rolesFor } from '../policy.ts';
 import { errorBody } from '../schemas.ts';
 import { publicUrl, type SignIn } from '../sign-in/open.ts';
 import { returnPathOf } from '../sign-in/return-path.ts';
 
 const WAYS = ['oidc', 'redirect', 'dev', 'token'] as const;
+
+/** Who may not need not try, which would be a denial in the audit trail. */
+const ROUTES = { configuration: 'GET /api/config', audit: 'GET /api/audit' } as const;
+const MAY = ['configuration', 'audit'] as const;
 
 const sessionBody = z.object({
   signed_in: z.boolean(),
@@ -19,6 +25,7 @@ const sessionBody = z.object({
   roles: z.array(z.string()),
   expires_at: z.string().nullable().describe('When one has to sign in again at the latest'),
   ways: z.array(z.enum(WAYS)).describe('How one can sign in here, the best one first'),
+  may: z.array(z.enum(MAY)).describe('What of this server one may see'),
   title: z.string().describe('Of the page (UI_HEADER)'),
 });
 
@@ -116,10 +123,15 @@ export function signInRoutes(app: App, context: ServerContext, signIn: SignIn | 
         roles: [...(principal?.roles ?? [])],
         expires_at: endsAt?.toISOString() ?? null,
         ways,
+        may: MAY.filter((what) => isIn(principal, rolesFor(policy[ROUTES[what]].permission, settings))),
         title: settings.UI_HEADER,
       };
     },
   );
+}
+
+function isIn(principal: Principal | null, roles: readonly string[] | undefined): boolean {
+  return principal !== null && (roles?.some((role) => principal.roles.includes(role)) ?? true);
 }
 
 /** A number that is no time is as good as none. */

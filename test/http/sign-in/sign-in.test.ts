@@ -21,6 +21,7 @@ describe('who signs in with a browser', () => {
       roles: [],
       expires_at: null,
       ways: ['oidc', 'token'],
+      may: [],
       title: 'Runbooks',
     });
     const shown = await browser.signIn(server.origin, '/docs/explorer.html?from=here');
@@ -324,6 +325,7 @@ describe('signing in is set up', () => {
     const known = await server.app.inject({ url: '/auth/session', headers: { authorization } });
     expect(known.json()).toEqual({
       signed_in: true,
+      may: ['configuration'],
       subject: 'alice',
       roles: ['sre'],
       expires_at: new Date(exp * 1000).toISOString(),
