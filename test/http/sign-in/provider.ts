@@ -26,6 +26,8 @@ interface Options {
   readonly ttlSeconds?: number;
   readonly hasRefreshTokens?: boolean;
   readonly roles?: readonly string[];
+  /** What its tokens say in place of `roles`. */
+  readonly claims?: Readonly<Record<string, unknown>>;
 }
 
 export async function startSignInProvider(options: Options): Promise<SignInProvider> {
@@ -63,7 +65,14 @@ export async function startSignInProvider(options: Options): Promise<SignInProvi
 }
 
 function configuration(
-  { callbacks, audience, ttlSeconds = 600, hasRefreshTokens = true, roles = ['sre'] }: Options,
+  {
+    callbacks,
+    audience,
+    ttlSeconds = 600,
+    hasRefreshTokens = true,
+    roles = ['sre'],
+    claims = { roles },
+  }: Options,
   key: object,
   kept: Map<string, Record<string, unknown>>,
 ): object {
@@ -86,11 +95,11 @@ function configuration(
         response_types: ['code'],
       },
     ],
-    claims: { openid: ['sub', 'roles'], profile: ['name'], email: ['email'] },
+    claims: { openid: ['sub', ...Object.keys(claims)], profile: ['name'], email: ['email'] },
     conformIdTokenClaims: false,
     findAccount: (_: unknown, id: string) => ({
       accountId: id,
-      claims: () => ({ sub: id, name: id, email: `${id}@example.com`, roles }),
+      claims: () => ({ sub: id, name: id, email: `${id}@example.com`, ...claims }),
     }),
     issueRefreshToken: () => hasRefreshTokens,
     rotateRefreshToken: true,
@@ -110,7 +119,7 @@ function configuration(
         }),
       },
     },
-    extraTokenClaims: () => ({ roles }),
+    extraTokenClaims: () => claims,
   };
 }
 
