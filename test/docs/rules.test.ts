@@ -60,19 +60,6 @@ it('has a bad and a good example, or a command that shows the rule', () => {
   expect(unshown.map(({ id }) => id)).toEqual([]);
 });
 
-it('links only to places that are there', () => {
-  const anchors = new Set(
-    [...page.matchAll(/^#+ (.+)$/gm)].map(([, title = '']) =>
-      title
-        .toLowerCase()
-        .replaceAll(/[^\w\- ]/g, '')
-        .replaceAll(' ', '-'),
-    ),
-  );
-  const links = [...page.matchAll(/\]\(#([^)]+)\)/g)].map(([, anchor = '']) => anchor);
-  expect(links.filter((anchor) => !anchors.has(anchor))).toEqual([]);
-});
-
 it('begins with a document in which nothing is wrong', async () => {
   const example = { isBad: false, isWhole: true, isOnHost: true, commands: [], options: [], text: base };
   expect(await findingsOf(example)).toEqual([]);

@@ -69,24 +69,27 @@ const providers = anyProvider
   .filter((text) => text.includes('```sh'))
   .map((text) => ({ name: text.split('\n', 1)[0], text }));
 
-it.each(providers)('roles are as docs/sign-in.md says with a provider that is like $name', async ({ name, text }) => {
-  const [, claims = ''] = /^```json\n([^]*?)^```$/m.exec(text) ?? [];
-  const [, given = ''] = /^Gives (.*?)\./m.exec(text) ?? [];
-  const settings = page.blocks.find(({ heading }) => heading === name);
-  // Where the ID token counts, the audience is the client.
-  const [, audience] = /OIDC_AUDIENCE=(\S+)/.exec(settings!.text) ?? [];
-  const isOpaque = audience === client.client_id;
-  const said = JSON.parse(claims) as Record<string, unknown>;
-  const session = await signIn(
-    { claims: said, ...(!isOpaque && { audience: audience ?? 'https://runbooks.example.com' }) },
-    settings,
-  );
-  const roles = Array.from(given.matchAll(/`(\w+)`/g), ([, role]) => role);
-  expect(roles.length).toBeGreaterThan(0);
-  expect(session['roles']).toEqual(roles);
-  const [, subject = 'sub'] = /AUTH_USER_ID_CLAIM=(\w+)/.exec(settings!.text) ?? [];
-  expect(session['subject']).toBe(said[subject] ?? 'alice');
-});
+it.each(providers)(
+  'roles are as docs/sign-in.md says with a provider that is like $name',
+  async ({ name, text }) => {
+    const [, claims = ''] = /^```json\n([^]*?)^```$/m.exec(text) ?? [];
+    const [, given = ''] = /^Gives (.*?)\./m.exec(text) ?? [];
+    const settings = page.blocks.find(({ heading }) => heading === name);
+    // Where the ID token counts, the audience is the client.
+    const [, audience] = /OIDC_AUDIENCE=(\S+)/.exec(settings!.text) ?? [];
+    const isOpaque = audience === client.client_id;
+    const said = JSON.parse(claims) as Record<string, unknown>;
+    const session = await signIn(
+      { claims: said, ...(!isOpaque && { audience: audience ?? 'https://runbooks.example.com' }) },
+      settings,
+    );
+    const roles = Array.from(given.matchAll(/`(\w+)`/g), ([, role]) => role);
+    expect(roles.length).toBeGreaterThan(0);
+    expect(session['roles']).toEqual(roles);
+    const [, subject = 'sub'] = /AUTH_USER_ID_CLAIM=(\w+)/.exec(settings!.text) ?? [];
+    expect(session['subject']).toBe(said[subject] ?? 'alice');
+  },
+);
 
 it('docs/sign-in.md names settings that there are', () => {
   const settings = new Set<string>(['OIDC_ISSUER', 'OIDC_AUDIENCE', ...settingNames]);
