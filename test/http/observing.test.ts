@@ -13,6 +13,7 @@ describe('the metrics', () => {
       exceptions_total: ['type'],
       http_in_flight: [],
       executions_total: ['runbook', 'outcome'],
+      execution_outcomes_total: ['outcome'],
       execution_duration_seconds: ['runbook'],
       executions_active: [],
       executions_queued: [],

@@ -43,6 +43,7 @@ export async function openRuns(surroundings: Surroundings): Promise<RunManager> 
     onMode: (mode) => tellMode(mode),
     onEnd(run, record, output) {
       metrics.executions.inc({ runbook: run.file, outcome: record.state });
+      metrics.executionOutcomes.inc({ outcome: record.state });
       if (record.durationMs !== undefined)
         metrics.executionSeconds.observe({ runbook: run.file }, record.durationMs / 1000);
       warnOfEnd(run, record);
