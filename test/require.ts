@@ -16,6 +16,13 @@ const components = {
   chromium: () => isOnPath('chromium'),
   tmux: () => isOnPath('tmux'),
   'redis-server': () => isOnPath('redis-server'),
+  nginx: () => isOnPath('nginx'),
+  openssl: () => isOnPath('openssl'),
+  curl: () => isOnPath('curl'),
+  prometheus: () => isOnPath('prometheus'),
+  promtool: () => isOnPath('promtool'),
+  shellcheck: () => isOnPath('shellcheck'),
+  'docker-compose': () => isOnPath('docker-compose'),
   root: () => process.getuid?.() === 0,
   /** A user whom permissions bind, and who can run the program. */
   'ordinary user': () => works(asOrdinaryUser([...program, '--version'])),
