@@ -101,11 +101,18 @@ export async function signOut(): Promise<void> {
   forget();
   session.value = 'out';
   if (!wasCookie) return;
-  await fetch('/auth/logout', {
+  const leadsTo = await endSession().catch(() => null);
+  if (leadsTo !== null) window.location.assign(leadsTo);
+}
+
+/** @returns where one signs out at the provider, too */
+async function endSession(): Promise<string | null> {
+  const answer = await fetch('/auth/logout', {
     method: 'POST',
     headers: { 'x-requested-with': 'runbook' },
     credentials: 'same-origin',
-  }).catch(() => undefined);
+  });
+  return ((await answer.json()) as { readonly location: string | null }).location ?? null;
 }
 
 /** Told by whoever got an answer that says so. What is on the page stays there. */

@@ -29,6 +29,11 @@ const sessionBody = z.object({
   title: z.string().describe('Of the page (UI_HEADER)'),
 });
 
+const signedOutBody = z.object({
+  success: z.literal(true),
+  location: z.string().nullable().describe('Where the browser goes to sign out at the provider, too'),
+});
+
 const loginQuery = z.object({
   return_url: z.string().optional().describe('A path of this server, where the browser goes then'),
 });
@@ -98,16 +103,15 @@ export function signInRoutes(app: App, context: ServerContext, signIn: SignIn | 
 
   app.post(
     '/auth/logout',
-    { schema: { summary: 'Sign out', response: { 200: z.object({ success: z.literal(true) }) } } },
+    { schema: { summary: 'Sign out', response: { 200: signedOutBody } } },
     async (request, typed) => {
       const reply = typed as unknown as FastifyReply;
       const id = signIn?.cookies.session(request);
-      if (signIn && id !== undefined) {
-        await signIn.sessions.end(id);
-        signIn.cookies.clearSession(reply);
-        log.info(`Signed out: ${whoIn(request)}`);
-      }
-      return { success: true as const };
+      if (!signIn || id === undefined) return { success: true as const, location: null };
+      const location = await signIn.end(id);
+      signIn.cookies.clearSession(reply);
+      log.info(`Signed out: ${whoIn(request)}`);
+      return { success: true as const, location: location?.href ?? null };
     },
   );
 

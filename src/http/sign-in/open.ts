@@ -35,6 +35,12 @@ export interface SignIn {
     search: string,
     browserId: string | undefined,
   ) => Promise<{ readonly session: Found; readonly principal: Principal; readonly returnPath: string }>;
+  /**
+   * Ends a session, whatever the provider says to that.
+   *
+   * @returns where the browser goes to sign out at the provider, too; undefined where there is no such place
+   */
+  readonly end: (sessionId: string) => Promise<URL | undefined>;
   readonly close: () => void;
 }
 
@@ -108,6 +114,13 @@ export async function openSignIn(
       const grant = await (await providerClient()).finish(new URL(callback() + search), challenge);
       const { kind, principal } = await verified(grant, verify, settings);
       return { session: await sessions.start(grant, kind), principal, returnPath };
+    },
+    async end(sessionId) {
+      const idToken = await sessions.end(sessionId);
+      // Without a path of its own: what is registered at the provider must be this, to the letter.
+      const signOut = async (): Promise<URL | undefined> =>
+        (await providerClient()).signOut(`${publicUrl(context)}/`, idToken);
+      return signOut().catch(() => undefined);
     },
     close() {
       stores.transactions.close();

@@ -30,6 +30,14 @@ export interface ProviderClient {
   readonly finish: (answer: URL, challenge: Challenge) => Promise<Grant>;
   readonly renew: (refreshToken: string) => Promise<Grant>;
   readonly revoke: (refreshToken: string) => Promise<void>;
+  /**
+   * Where a browser goes to sign out at the provider itself; undefined where it has no such address.
+   *
+   * @param returnTo where it comes back to
+   * @param idToken says who
+   * @see OpenID Connect RP-Initiated Logout 1.0, section 2
+   */
+  readonly signOut: (returnTo: string, idToken: string | undefined) => Promise<URL | undefined>;
 }
 
 /** The provider's addresses hardly ever change; when they do, no restart is needed. */
@@ -107,6 +115,15 @@ export function openProviderClient(
         const config = await configuration();
         if (config.serverMetadata().revocation_endpoint === undefined) return;
         await oidc.tokenRevocation(config, refreshToken, { token_type_hint: 'refresh_token' });
+      }),
+    signOut: (returnTo, idToken) =>
+      explained(async () => {
+        const config = await configuration();
+        if (config.serverMetadata().end_session_endpoint === undefined) return undefined;
+        return oidc.buildEndSessionUrl(config, {
+          post_logout_redirect_uri: returnTo,
+          ...(idToken !== undefined && { id_token_hint: idToken }),
+        });
       }),
   };
 }

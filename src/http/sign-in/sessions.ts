@@ -28,7 +28,8 @@ export interface Sessions {
    * @throws RunbookError `sign_in_unavailable` where it has to be renewed, and the provider is out of reach
    */
   readonly find: (id: string) => Promise<Found | undefined>;
-  readonly end: (id: string) => Promise<void>;
+  /** @returns the ID token of who it was, by which the provider knows them */
+  readonly end: (id: string) => Promise<string | undefined>;
 }
 
 export interface SessionDeps {
@@ -43,6 +44,7 @@ interface Entry {
   readonly kind: Kind;
   readonly token: string;
   readonly refreshToken: string | undefined;
+  readonly idToken: string | undefined;
   readonly renewMs: number;
   readonly expiresMs: number;
   readonly endsMs: number;
@@ -133,14 +135,15 @@ export function createSessions({ store, client, ttlMs, now }: SessionDeps): Sess
     throw isRunbookError(error) && error.code === 'sign_in_unavailable' ? error : unavailable(error);
   }
 
-  async function end(id: string): Promise<void> {
+  async function end(id: string): Promise<string | undefined> {
     const value = (await store.get(sessionKey(id))) as Entry | Moved | undefined;
     await store.remove(sessionKey(id));
-    if (value === undefined) return;
+    if (value === undefined) return undefined;
     if ('movedTo' in value) return end(value.movedTo);
-    if (value.refreshToken === undefined) return;
+    const { refreshToken, idToken } = value;
     // Nobody can use the session any more, whatever the provider says to that.
-    await (await client()).revoke(value.refreshToken).catch(() => undefined);
+    if (refreshToken !== undefined) await (await client()).revoke(refreshToken).catch(() => undefined);
+    return idToken;
   }
 
   return {
@@ -172,14 +175,15 @@ function entryOf(
   const token = kind === 'access' ? accessToken : (idToken ?? '');
   const expiresMs = expiryOf(token) ?? endsMs;
   const renewMs = expiresMs - Math.min(RENEW_EARLY_MS, (expiresMs - nowMs) / 4);
-  return { kind, token, refreshToken, renewMs, expiresMs, endsMs };
+  return { kind, token, refreshToken, idToken, renewMs, expiresMs, endsMs };
 }
 
 /** A provider need give neither a new refresh token nor a new ID token (OpenID Connect Core 1.0, section 12.2). */
 function renewedEntry(entry: Entry, grant: Grant, nowMs: number): Entry {
   if (entry.kind === 'id' && grant.idToken === undefined) return { ...entry, refreshToken: undefined };
   const refreshToken = grant.refreshToken ?? entry.refreshToken;
-  return entryOf({ ...grant, refreshToken }, entry.kind, nowMs, entry.endsMs);
+  const idToken = grant.idToken ?? entry.idToken;
+  return entryOf({ ...grant, refreshToken, idToken }, entry.kind, nowMs, entry.endsMs);
 }
 
 /** In milliseconds since the epoch. It was verified when somebody signed in, and is again with each request. */

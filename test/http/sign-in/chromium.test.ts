@@ -63,7 +63,11 @@ it('signs in on the page, comes back to where they were, and signs out', async (
     domain: 'localhost',
   });
   await page.getByRole('button', { name: 'Sign out' }).click();
-  await expect.poll(async () => (await whoIs(page))['signed_in']).toBe(false);
+  // At the provider, too: it asks whether that is meant, and sends them back.
+  await page.waitForURL(/\/session\/end/);
+  await page.click('button[name=logout]');
+  await page.waitForURL(`${server.origin}/`);
+  expect((await whoIs(page))['signed_in']).toBe(false);
   expect((await context.cookies(server.origin)).map(({ name }) => name)).not.toContain('runbook-session');
 });
 

@@ -28,6 +28,8 @@ interface Options {
   readonly roles?: readonly string[];
   /** What its tokens say in place of `roles`. */
   readonly claims?: Readonly<Record<string, unknown>>;
+  /** Whether one can sign out at it. */
+  readonly hasSignOut?: boolean;
 }
 
 export async function startSignInProvider(options: Options): Promise<SignInProvider> {
@@ -72,6 +74,7 @@ function configuration(
     hasRefreshTokens = true,
     roles = ['sre'],
     claims = { roles },
+    hasSignOut = true,
   }: Options,
   key: object,
   kept: Map<string, Record<string, unknown>>,
@@ -91,6 +94,7 @@ function configuration(
       {
         ...client,
         redirect_uris: callbacks,
+        post_logout_redirect_uris: callbacks.map((callback) => new URL('/', callback).href),
         grant_types: ['authorization_code', 'refresh_token'],
         response_types: ['code'],
       },
@@ -106,6 +110,7 @@ function configuration(
     features: {
       devInteractions: { enabled: true },
       revocation: { enabled: true },
+      rpInitiatedLogout: { enabled: hasSignOut },
       resourceIndicators: {
         enabled: audience !== undefined,
         defaultResource: () => audience,

@@ -119,6 +119,13 @@ describe('a session whose token is about to expire', () => {
   });
 });
 
+/** @returns where the browser is to go then */
+async function signOut(browser: Browser, { origin }: SignInServer): Promise<string> {
+  const headers = fromOurPage(origin);
+  const answer = await browser.ask(`${origin}/auth/logout`, { method: 'POST', headers });
+  return ((await answer.json()) as { location: string }).location;
+}
+
 describe('signing out', () => {
   it('ends the session, with each of its ids, and the refresh token at the provider', async () => {
     const { server, provider } = await startSigningIn();
@@ -133,10 +140,47 @@ describe('signing out', () => {
       headers: fromOurPage(server.origin),
     });
     expect(answer.status).toBe(200);
-    expect(await answer.json()).toEqual({ success: true });
+    expect(await answer.json()).toMatchObject({ success: true });
     expect(idOf(browser)).toBeUndefined();
     for (const id of [first, second]) expect((await askWith(id, server)).status).toBe(401);
     expect(provider.requests.get('/token/revocation')).toBe(1);
+  });
+
+  it('leads to where one signs out at the provider, too, which knows who it is and sends them back', async () => {
+    const { server, provider } = await startSigningIn();
+    const browser = openBrowser();
+    await browser.signIn(server.origin);
+    // Without signing out there, who signs in is not asked who they are.
+    const again = await browser.ask(
+      (await browser.ask(`${server.origin}/auth/login`)).headers.get('location')!,
+    );
+    expect(again.headers.get('location')).toContain(`${server.origin}/auth/callback?`);
+    const location = new URL(await signOut(browser, server));
+    expect(location.origin).toBe(provider.issuer);
+    const query = Object.fromEntries(location.searchParams);
+    expect(query).toMatchObject({ client_id: 'runbook', post_logout_redirect_uri: `${server.origin}/` });
+    const [, payload = ''] = query['id_token_hint']!.split('.');
+    expect(JSON.parse(Buffer.from(payload, 'base64url').toString())).toMatchObject({ sub: 'alice' });
+    const form = await (await browser.ask(location.href)).text();
+    const [, xsrf = ''] = /name="xsrf" value="(\w+)"/.exec(form) ?? [];
+    const [, action = ''] = /action="([^"]+)"/.exec(form) ?? [];
+    const answer = await browser.ask(new URL(action, location).href, {
+      method: 'POST',
+      body: new URLSearchParams({ xsrf, logout: 'yes' }),
+    });
+    expect(answer.headers.get('location')).toBe(`${server.origin}/`);
+    const asked = await browser.ask(
+      (await browser.ask(`${server.origin}/auth/login`)).headers.get('location')!,
+    );
+    expect(asked.headers.get('location')).toMatch(/^\/interaction\//);
+  });
+
+  it('leads nowhere where the provider has no such place, or nobody is signed in', async () => {
+    const { server } = await startSigningIn({}, { hasSignOut: false });
+    const browser = openBrowser();
+    await browser.signIn(server.origin);
+    expect(await signOut(browser, server)).toBeNull();
+    expect(await signOut(browser, server)).toBeNull();
   });
 
   it('while the session is being renewed ends it all the same', async () => {
