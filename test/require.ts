@@ -32,6 +32,11 @@ const components = {
   landlock: () => works(['perl', '-e', 'exit(syscall(444, 0, 0, 1) < 6)']),
   /** Mounting a file system that nobody else sees. */
   mount: () => works(inMountNamespace('mount -t tmpfs -o size=16k tmpfs /mnt')),
+  /** Laying a folder over /etc that nobody else sees; what is new there belongs to root. */
+  'own /etc': () =>
+    works(
+      inMountNamespace('mount -t overlay -o lowerdir=/mnt:/etc overlay /etc; [ "$(stat -c %u /mnt)" = 0 ]'),
+    ),
 } satisfies Record<string, () => boolean>;
 
 export type Component = keyof typeof components;

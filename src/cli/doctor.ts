@@ -11,7 +11,8 @@ import { verifyToken } from '../auth/token.ts';
 import { inspectSandbox } from '../engine.ts';
 import { isRunbookError, messageOf, systemCode } from '../errors.ts';
 import { oneLine } from '../one-line.ts';
-import { listSettings, type ListedSetting } from '../settings/read.ts';
+import { SETTINGS_FILE } from '../settings/file.ts';
+import { listSettings, overruledVariables, type ListedSetting } from '../settings/read.ts';
 import { settingNames, type SettingName } from '../settings/table.ts';
 import { auditSettingNames } from '../settings/audit.ts';
 import { auditFolder } from '../store/audit-days.ts';
@@ -41,10 +42,25 @@ interface Check {
 
 /** `runbook doctor`. @returns 1 where something that is needed does not work */
 export async function doctorCommand({ json }: { readonly json?: boolean }): Promise<number> {
-  const { settings, problems } = await inspectSettings();
-  const checks: Check[] = [
-    await inspectProgram(),
-    ...problems,
+  const file = await attempt('settings file', inspectSettingsFile);
+  // With a file that cannot be used every check would fail, and say the same.
+  const isUsable = file.every(({ status }) => status !== 'failure');
+  const { settings, problems } = isUsable ? await inspectSettings() : { settings: [], problems: [] };
+  const checks = [await inspectProgram(), ...file, ...problems, ...(isUsable ? await inspectHost() : [])];
+
+  const ok = checks.every(({ status }) => status !== 'failure');
+  const look = await lookOf(process.stdout);
+  await write(
+    process.stdout,
+    json
+      ? `${JSON.stringify({ ok, checks, settings }, null, 2)}\n`
+      : checksText(checks, look) + settingsText(settings),
+  );
+  return ok ? 0 : 1;
+}
+
+async function inspectHost(): Promise<Check[]> {
+  return [
     ...(await attempt('sandbox', inspectSandboxHere)),
     inspectInterpreters(),
     inspectPrograms(),
@@ -57,15 +73,6 @@ export async function doctorCommand({ json }: { readonly json?: boolean }): Prom
     ...(await attempt('library', inspectLibrary)),
     ...(await attempt('clock', inspectClock)),
   ];
-  const ok = checks.every(({ status }) => status !== 'failure');
-  const look = await lookOf(process.stdout);
-  await write(
-    process.stdout,
-    json
-      ? `${JSON.stringify({ ok, checks, settings }, null, 2)}\n`
-      : checksText(checks, look) + settingsText(settings),
-  );
-  return ok ? 0 : 1;
 }
 
 /** A setting with a bad value, and whatever else goes wrong, is a finding like the others. */
@@ -84,6 +91,13 @@ async function inspectProgram(): Promise<Check> {
   const runtime = bun === undefined ? `Node ${node}` : `Bun ${bun}`;
   const found = `runbook ${VERSION} on ${runtime}, ${process.platform} ${process.arch}, ${os.availableParallelism()} cores, ${memory}`;
   return { name: 'program', status: 'ok', found };
+}
+
+async function inspectSettingsFile(): Promise<Check[]> {
+  const overruled = overruledVariables({ env: process.env });
+  if (overruled.length === 0) return [];
+  const found = `${SETTINGS_FILE} wins over the environment: ${overruled.join(', ')} not used`;
+  return [{ name: 'settings file', status: 'note', found }];
 }
 
 /** The settings that somebody has given, and those that have a value that is not allowed. */

@@ -10,7 +10,8 @@ import type { ValueSource } from '../execute/values.ts';
 import { isVariableName } from '../runbook/environment.ts';
 import { auditSettingNames } from '../settings/audit.ts';
 import { executionSettingNames, type ExecutionSettings } from '../settings/execution.ts';
-import { readSettings } from '../settings/read.ts';
+import { SETTINGS_FILE } from '../settings/file.ts';
+import { readSettings, secretFiles } from '../settings/read.ts';
 import { secretVariables, type SettingName, type Settings } from '../settings/table.ts';
 import { openAudit, type AuditTrail } from '../store/audit.ts';
 
@@ -66,11 +67,11 @@ export async function openAuditTrail(): Promise<{ trail: AuditTrail; tidy: () =>
   };
 }
 
-/** Our own files that no script may see: tokens, env files, secrets in files, state, preferences, caches. */
+/** Our own files that no script may see: tokens, env files, secrets in files, state, settings, preferences, caches. */
 export async function ownSecrets(stateFolder: string, files: readonly string[]): Promise<string[]> {
   const { RUNBOOK_TOKEN_FILE } = await settingsFor(['RUNBOOK_TOKEN_FILE']);
-  const named = secretVariables.flatMap((name) => (name.endsWith('_FILE') ? (process.env[name] ?? []) : []));
-  const folders = [stateFolder, preferencesFolder(), cacheFolder()];
+  const folders = [stateFolder, preferencesFolder(), cacheFolder(), path.dirname(SETTINGS_FILE)];
+  const named = secretFiles({ env: process.env });
   return [...folders, ...files, ...named, ...(RUNBOOK_TOKEN_FILE === undefined ? [] : [RUNBOOK_TOKEN_FILE])];
 }
 

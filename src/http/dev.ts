@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { issueToken } from '../auth/sign.ts';
 import { RunbookError } from '../errors.ts';
+import { SETTINGS_FILE } from '../settings/file.ts';
+import { isAccessFixed } from '../settings/read.ts';
 import type { ServeOptions } from './server.ts';
 
 /** Who the ready token is for. */
@@ -10,12 +12,20 @@ const DEVELOPER = { subject: 'dev-user-1', roles: ['developer', 'admin'] };
  * Serves a laptop: on loopback alone, with a secret that nobody knows and that ends with it, and with login.
  *
  * @param print takes the address and a ready token
- * @throws RunbookError `usage` for another address than loopback, and as serve does
+ * @throws RunbookError `usage` for another address than loopback; `invalid_setting` where the machine says who may; and
+ *   as serve does
  */
 export async function serveForDevelopment(
   { flags, ...options }: ServeOptions,
   print: (text: string) => Promise<void>,
 ): Promise<void> {
+  if (isAccessFixed()) {
+    throw new RunbookError(
+      'invalid_setting',
+      `--dev gives everybody a token, and ${SETTINGS_FILE} says who may do what here.`,
+      { hint: 'Leave out --dev: serve with what that file says.' },
+    );
+  }
   const host = flags.BIND_ADDRESS ?? '127.0.0.1';
   if (!/^(?:localhost|::1|127(?:\.\d+){3})$/.test(host)) {
     throw new RunbookError(

@@ -11,7 +11,7 @@ import { serverSettingNames, type App, type ServerContext, type ServerSettings }
 import { createLog } from './log.ts';
 import { createMetrics } from './plugins/metrics.ts';
 import { openRuns, openStreamTokens } from './runs/open.ts';
-import { checkLogin, checkState, tellSandbox } from './start.ts';
+import { checkLogin, checkState, tellOverruled, tellSandbox } from './start.ts';
 
 /** A hash of all that parsing depends on; the build sets it. */
 declare const PARSER: string;
@@ -43,6 +43,7 @@ export async function serve(
   const told = Promise.withResolvers<string>();
   const context = await createContext(options, settings, port, () => told.resolve('Asked to stop'));
   checkLogin(context);
+  tellOverruled(context);
   const app = await buildApp(context);
   const asked = Promise.race([told.promise, stopSignal()]);
   // What cannot be written down does not begin.

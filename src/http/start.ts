@@ -2,6 +2,8 @@ import { constants } from 'node:fs';
 import { providerOf } from '../auth/provider.ts';
 import { access, makeFolders } from '../disk.ts';
 import { RunbookError, systemCode } from '../errors.ts';
+import { SETTINGS_FILE } from '../settings/file.ts';
+import { overruledVariables } from '../settings/read.ts';
 import type { ServerContext } from './context.ts';
 
 /** @throws RunbookError `unreadable` where records could not be written */
@@ -29,7 +31,7 @@ export async function checkState(folder: string): Promise<void> {
 export function checkLogin({ settings, configItems, log }: ServerContext): void {
   if (!settings.ENABLE_LOGIN) return;
   const environment = configItems.find(({ name }) => name === 'ENVIRONMENT');
-  if (environment?.from === 'environment' && settings.ENVIRONMENT === 'production') {
+  if (environment?.from !== 'default' && settings.ENVIRONMENT === 'production') {
     throw new RunbookError(
       'invalid_setting',
       'ENABLE_LOGIN gives everybody a token without a password, and ENVIRONMENT is production.',
@@ -47,6 +49,13 @@ export function checkLogin({ settings, configItems, log }: ServerContext): void 
   log.warn(
     'POST /dev-login IS ON: everybody who reaches this server gets a token with any role, no password asked',
   );
+}
+
+/** Whoever has set a variable should learn why it changes nothing. */
+export function tellOverruled({ environment, log }: ServerContext): void {
+  const variables = overruledVariables({ env: environment });
+  if (variables.length > 0)
+    log.warn(`${SETTINGS_FILE} wins over the environment: ${variables.join(', ')} not used`);
 }
 
 /** Says in the log and the metrics what keeps scripts apart. */

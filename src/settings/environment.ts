@@ -11,24 +11,22 @@ export interface Given {
 
 /**
  * What the environment says of a setting, under any of its names; for a secret also from the file that
- * `<name>_FILE` points to. An empty variable counts as not set.
+ * `<name>_FILE` points to.
  *
+ * @param keepEmpty whether an empty text is a value; in the environment it counts as not set
  * @throws RunbookError `invalid_setting` where two of them disagree, a secret is given both as itself and as a
  *   file, or such a file cannot be read or is empty.
  */
 export function fromEnvironment(
   name: SettingName,
   env: Readonly<Record<string, string | undefined>>,
+  keepEmpty = false,
 ): Given | undefined {
   const { aliases = [], secret } = settingOf(name);
   const names = [name, ...aliases];
-  const direct = given(names, env);
-  const files = secret
-    ? given(
-        names.map((each) => `${each}_FILE`),
-        env,
-      )
-    : [];
+  const direct = given(names, env, keepEmpty);
+  const fileNames = secret ? names.map((each) => `${each}_FILE`) : [];
+  const files = given(fileNames, env, keepEmpty);
   if (direct[0] && files[0]) {
     throw new RunbookError(
       'invalid_setting',
@@ -50,10 +48,14 @@ export function fromEnvironment(
   return all[0];
 }
 
-function given(names: readonly string[], env: Readonly<Record<string, string | undefined>>): Given[] {
+function given(
+  names: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+  keepEmpty: boolean,
+): Given[] {
   return names.flatMap((variable) => {
     const text = env[variable];
-    return text === undefined || text === '' ? [] : [{ text, variable }];
+    return text === undefined || (text === '' && !keepEmpty) ? [] : [{ text, variable }];
   });
 }
 

@@ -17,6 +17,12 @@ export interface Setting {
   readonly secret?: true;
   /** Whether it may be a preference of the user, and under which key where that is not the name in kebab case. */
   readonly preference?: true | string;
+  /**
+   * One of those that decide who may do what, or what leads to that (where keys, sessions and tokens come from and go).
+   * As soon as the settings file sets one of them, all of them come from it or have their default: one variable beside
+   * the file would open what the file closes.
+   */
+  readonly decidesWhoMay?: true;
   /** One line, for the documentation. */
   readonly what: string;
 }
@@ -36,6 +42,7 @@ const settingsTable = {
     kind: environmentKind,
     default: 'production',
     aliases: ['APP_ENV'],
+    decidesWhoMay: true,
     what: "On a developer's machine, `local` turns some refusals into warnings",
   },
   BIND_ADDRESS: {
@@ -53,6 +60,7 @@ const settingsTable = {
     kind: webUrl,
     defaultIs: '`http://localhost:<API_PORT>`',
     aliases: ['AUTOHEAL_PUBLIC_URL'],
+    decidesWhoMay: true,
     what: 'The address under which clients reach this server',
   },
   RUNBOOKS_DIR: {
@@ -84,6 +92,7 @@ const settingsTable = {
   ENABLE_LOGIN: {
     kind: flag,
     default: 'false',
+    decidesWhoMay: true,
     what: 'Whether `POST /dev-login` gives everybody a token; refused where `ENVIRONMENT=production` is set',
   },
   LOGGING_LEVEL: {
@@ -102,18 +111,21 @@ const settingsTable = {
     kind: oneOf('shared_secret', 'jwks', 'oidc', 'mock'),
     defaultIs: '`shared_secret` where `JWT_SECRET` is set, `jwks` where a key set is',
     preference: true,
+    decidesWhoMay: true,
     what: 'What verifies a token; `mock` verifies nothing, and is allowed with `ENVIRONMENT=local` only, on loopback',
   },
-  OIDC_ENABLED: { kind: flag, what: '`true` is the same as `AUTH_PROVIDER=oidc`' },
+  OIDC_ENABLED: { kind: flag, decidesWhoMay: true, what: '`true` is the same as `AUTH_PROVIDER=oidc`' },
   JWT_SECRET: {
     kind: text,
     aliases: ['AUTH_SHARED_SECRET'],
     secret: true,
+    decidesWhoMay: true,
     what: 'Signs and verifies tokens; at least 32 bytes, and none of the well-known examples',
   },
   JWT_SECRET_PREVIOUS: {
     kind: text,
     secret: true,
+    decidesWhoMay: true,
     what: 'Still verifies while `JWT_SECRET` is being changed; never signs',
   },
   JWT_ALGORITHM: {
@@ -136,6 +148,7 @@ const settingsTable = {
     defaultIs: '`HS256` with a shared secret, `RS256` with keys',
     aliases: ['AUTH_ALGORITHMS'],
     preference: true,
+    decidesWhoMay: true,
     what: 'The signature algorithms that are accepted; HS ones for a shared secret, the others for keys',
   },
   JWT_ISSUER: {
@@ -143,6 +156,7 @@ const settingsTable = {
     defaultIs: '`dev-idp` with a shared secret',
     aliases: ['AUTH_ISSUER', 'OIDC_ISSUER'],
     preference: true,
+    decidesWhoMay: true,
     what: 'What the `iss` of a token must be, exactly; with `AUTH_PROVIDER=oidc` the address of the provider, or that of its `/.well-known/openid-configuration`, which names the issuer',
   },
   JWT_AUDIENCE: {
@@ -150,89 +164,115 @@ const settingsTable = {
     defaultIs: '`dev-api` with a shared secret',
     aliases: ['AUTH_AUDIENCE', 'OIDC_AUDIENCE'],
     preference: true,
+    decidesWhoMay: true,
     what: 'What the `aud` of a token must contain',
   },
   JWT_TTL_MINUTES: {
     kind: wholeNumber(1, 525_600),
     default: '480',
     preference: true,
+    decidesWhoMay: true,
     what: 'How long the tokens that we issue are valid',
   },
   AUTH_JWKS_URL: {
     kind: keySetUrl,
     aliases: ['OIDC_JWKS_URI'],
     preference: true,
+    decidesWhoMay: true,
     what: 'Where the provider publishes its keys; with `AUTH_PROVIDER=oidc` instead of where discovery says',
   },
   AUTH_JWKS_CACHE_SECONDS: {
     kind: wholeNumber(1, 86_400),
     default: '300',
     preference: true,
+    decidesWhoMay: true,
     what: 'How long fetched keys serve before they are fetched again',
   },
   AUTH_JWKS_STATIC: {
     kind: keySetJson,
     preference: true,
+    decidesWhoMay: true,
     what: 'The keys themselves, for hosts without a network',
   },
   AUTH_ROLES_CLAIM: {
     kind: text,
     default: 'roles',
     preference: true,
+    decidesWhoMay: true,
     what: 'The claim that holds the roles; dots reach into nested claims',
   },
   AUTH_ROLE_MAPPING: {
     kind: roleMapping,
     default: '{}',
     preference: true,
+    decidesWhoMay: true,
     what: "Translates the provider's roles; where it names any, those that it does not name are dropped",
   },
   AUTH_DEFAULT_ROLES: {
     kind: list,
     default: '',
     preference: true,
+    decidesWhoMay: true,
     what: 'Roles that every holder of a valid token has',
   },
   AUTH_USER_ID_CLAIM: {
     kind: text,
     default: 'sub',
     preference: true,
+    decidesWhoMay: true,
     what: 'The claim that names the user; dots reach into nested claims',
   },
   AUTH_REQUIRE_EXP: {
     kind: flag,
     default: 'true',
     preference: true,
+    decidesWhoMay: true,
     what: 'Whether a token without an expiry is refused',
   },
   OIDC_CLIENT_ID: {
     kind: text,
+    decidesWhoMay: true,
     what: 'The client that this server is at the provider; with it, people sign in with a browser (needs `AUTH_PROVIDER=oidc`)',
   },
-  OIDC_CLIENT_SECRET: { kind: text, secret: true, what: 'Its secret, where the provider has given it one' },
+  OIDC_CLIENT_SECRET: {
+    kind: text,
+    secret: true,
+    decidesWhoMay: true,
+    what: 'Its secret, where the provider has given it one',
+  },
   IDP_LOGIN_URI: {
     kind: loginUri,
+    decidesWhoMay: true,
     what: 'Where `/auth/login` sends a browser where `OIDC_CLIENT_ID` is not set; it gets `return_url`',
   },
   SESSION_TTL_HOURS: {
     kind: wholeNumber(1, 336),
     default: '336',
+    decidesWhoMay: true,
     what: 'How long one stays signed in at most',
   },
   CORS_ORIGINS: {
     kind: origins,
     default: '',
+    decidesWhoMay: true,
     what: 'The origins whose pages may call this server from a browser',
   },
   ADMIN_ROLES: {
     kind: list,
     default: 'admin',
+    decidesWhoMay: true,
     what: 'Roles that may see the configuration, pause, resume and shut down, and see and cancel every run',
   },
-  AUDITOR_ROLES: { kind: list, default: 'auditor', what: 'Roles that may see every run' },
+  AUDITOR_ROLES: {
+    kind: list,
+    default: 'auditor',
+    decidesWhoMay: true,
+    what: 'Roles that may see every run',
+  },
   LIST_ONLY_PERMITTED: {
     kind: flag,
     default: 'false',
+    decidesWhoMay: true,
     what: 'Whether the list of runbooks leaves out those that the caller may not execute',
   },
   RUNBOOK_TOKEN_FILE: {
@@ -345,8 +385,13 @@ const settingsTable = {
     default: 'memory',
     what: 'Where requests are counted; with Redis, several servers share one count',
   },
-  REDIS_URL: { kind: redisUrl, secret: true, what: 'Where Redis is' },
-  REDIS_PREFIX: { kind: text, default: 'runbook:', what: 'What every key in Redis begins with' },
+  REDIS_URL: { kind: redisUrl, secret: true, decidesWhoMay: true, what: 'Where Redis is' },
+  REDIS_PREFIX: {
+    kind: text,
+    default: 'runbook:',
+    decidesWhoMay: true,
+    what: 'What every key in Redis begins with',
+  },
   TRUST_PROXY: {
     kind: proxies,
     default: 'false',
@@ -393,11 +438,13 @@ const settingsTable = {
   API_PROTOCOL: {
     kind: oneOf('http', 'https'),
     default: 'http',
+    decidesWhoMay: true,
     what: 'How the scripts of a server reach it, in their `RUNBOOK_URL`',
   },
   API_HOST: {
     kind: text,
     default: 'localhost',
+    decidesWhoMay: true,
     what: 'Where the scripts of a server reach it, in their `RUNBOOK_URL`',
   },
   BUILT_AT: { kind: text, default: 'LOCAL', what: 'When the image was built; the image sets it' },
@@ -428,10 +475,16 @@ export function preferenceKeyOf(name: SettingName): string | undefined {
   return preference === true ? name.toLowerCase().replaceAll('_', '-') : preference;
 }
 
-/** Every variable from which a secret of ours may come: names, aliases and their `_FILE` forms. */
-export const secretVariables: readonly string[] = settingNames
-  .flatMap((name) => (settingOf(name).secret ? [name, ...(settingOf(name).aliases ?? [])] : []))
-  .flatMap((name) => [name, `${name}_FILE`]);
+/** The variables from which a setting may come: its name, its aliases, and for a secret their `_FILE` forms. */
+export function variablesOf(name: SettingName): readonly string[] {
+  const { aliases = [], secret } = settingOf(name);
+  return [name, ...aliases].flatMap((each) => (secret ? [each, `${each}_FILE`] : [each]));
+}
+
+/** Every variable from which a secret of ours may come. */
+export const secretVariables: readonly string[] = settingNames.flatMap((name) =>
+  settingOf(name).secret ? variablesOf(name) : [],
+);
 
 function variableNames(given: string): readonly string[] | undefined {
   const names = list.parse(given) ?? [];

@@ -1,5 +1,8 @@
+import path from 'node:path';
 import type { ServerContext } from '../context.ts';
 import { executionSettingNames } from '../../settings/execution.ts';
+import { SETTINGS_FILE } from '../../settings/file.ts';
+import { secretFiles } from '../../settings/read.ts';
 import { secretVariables } from '../../settings/table.ts';
 import { oneLine } from '../../one-line.ts';
 import type { RunRecord } from '../../store/runs.ts';
@@ -29,7 +32,8 @@ export async function openRuns(surroundings: Surroundings): Promise<RunManager> 
     ownSecrets: [
       settings.STATE_DIR,
       cacheFolder,
-      ...secretVariables.flatMap((name) => (name.endsWith('_FILE') ? (environment[name] ?? []) : [])),
+      path.dirname(SETTINGS_FILE),
+      ...secretFiles({ env: environment }),
     ],
     cacheFolder,
     parser,
