@@ -142,7 +142,7 @@ const fixed = `# Who may run what\n\nJWT_SECRET=${secret}\n`;
 
 describe('nobody is let in who sets beside the settings file', () => {
   for (const { what, env, token } of attacks) {
-    it(what, async (context) => {
+    it(`by ${what}`, async (context) => {
       const folder = await makeFolder();
       const document = await writeRunbook(folder, 'Guarded', { claims: 'roles: owner', script: 'echo ran' });
       const own = { JWT_SECRET: secret, ...(await env(folder)) };

@@ -120,8 +120,8 @@ describe('a setting in the file', () => {
   });
 
   it('is checked when it is used, and named with the file', () => {
-    const file = { ...fixed, values: { API_PORT: 'x' } };
-    expect(errorOf(() => readSettings(['API_PORT'], { file, env: {} })).message).toContain(
+    const wrong = { ...fixed, values: { API_PORT: 'x' } };
+    expect(errorOf(() => readSettings(['API_PORT'], { file: wrong, env: {} })).message).toContain(
       'API_PORT in /etc/runbook/settings is not allowed',
     );
   });
@@ -155,17 +155,17 @@ describe('settings that decide who may', () => {
   });
 
   it.each(group)('%s comes from nowhere else as soon as the file sets one of them', (name) => {
-    const file: SettingsFile = { path: '/settings', values: {}, decidesWhoMay: true };
+    const closed: SettingsFile = { path: '/settings', values: {}, decidesWhoMay: true };
     const key = name.toLowerCase().replaceAll('_', '-');
     const names = [name, ...(settingOf(name).aliases ?? [])];
     for (const variable of names) {
-      const sources: SettingSources = { file, env: { [variable]: 'x' }, preferences: { [key]: 'x' } };
+      const sources: SettingSources = { file: closed, env: { [variable]: 'x' }, preferences: { [key]: 'x' } };
       const [listed] = listSettings([name], sources);
       expect(listed?.from).toBe('default');
       expect(overruledVariables(sources)).toEqual([variable]);
     }
     const flags = { [name]: 'given' };
-    expect(errorOf(() => readSettings([name], { file, env: {}, flags })).message).toContain(
+    expect(errorOf(() => readSettings([name], { file: closed, env: {}, flags })).message).toContain(
       `${name} is ${settingOf(name).secret ? '(secret)' : '"given"'} on the command line, and /settings says who may`,
     );
   });
