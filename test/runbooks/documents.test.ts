@@ -1,0 +1,40 @@
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { parseRunbook } from '../../src/runbook/parse.ts';
+import { makeFolder, read, runbook } from '../e2e/rig.ts';
+import { root } from './rig.ts';
+
+const folder = path.join(root, 'runbooks');
+const files = (await readdir(folder)).filter((name) => name.endsWith('.md'));
+/** What is done to a clone, and not to a server. */
+const ofProject = new Set(['CheckFreshClone.md', 'CutRelease.md']);
+const ofServer = files.filter((name) => !ofProject.has(name));
+
+it('every runbook of the project is valid, without a warning', async () => {
+  const desk = await makeFolder();
+  const samples = path.join(root, 'samples', 'runbooks');
+  const result = await runbook(desk, ['validate', '--strict', '--static', folder, samples]);
+  expect(result.stderr).toBe('');
+  expect(result.stdout).toContain(`${files.length + 5} runbooks; ${files.length + 5} valid, 0 invalid`);
+  expect(result.exitCode).toBe(0);
+});
+
+describe.each(ofServer)('%s', (file) => {
+  it('can be left in a library: nobody runs it by chance, and running it is safe at first', async () => {
+    const text = await read(path.join(folder, file));
+    const { runbook: document } = parseRunbook(text);
+    expect(document.claims.map(({ name }) => name)).toEqual(['roles']);
+    expect(document.execution.timeoutSeconds).toBeGreaterThan(0);
+    for (const variable of document.environment) {
+      expect(variable.description).not.toBe('');
+      expect(variable.secret).toBe(/TOKEN$|KEY$/.test(variable.name));
+      if (variable.name === 'REMEDY') expect(variable.default).toBe('none');
+      if (variable.name === 'STEP') expect(variable.default).toBe('look');
+    }
+    // Whoever lists processes must not see a token.
+    expect(document.script?.text).not.toMatch(/curl[^\n]*\$(?:\{?\w*TOKEN)/);
+    expect(text).toMatch(/\n# Documentation\n/);
+    expect(text).toMatch(/\n# History\n$/);
+  });
+});
