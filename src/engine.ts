@@ -178,9 +178,10 @@ export async function sandboxInForce({
   environment,
   cacheFolder,
 }: Pick<Deps, 'environment' | 'cacheFolder'> & {
-  readonly settings: Pick<ExecutionSettings, 'SANDBOX'>;
-}): Promise<Pick<Sandbox, 'level' | 'reason'>> {
-  return chooseSandbox(settings.SANDBOX, cleanPath(environment['PATH']), cacheFolder);
+  readonly settings: Pick<ExecutionSettings, 'SANDBOX' | 'SANDBOX_USERS'>;
+}): Promise<Pick<Sandbox, 'level' | 'reason' | 'users'>> {
+  const { SANDBOX, SANDBOX_USERS } = settings;
+  return chooseSandbox(SANDBOX, cleanPath(environment['PATH']), cacheFolder, SANDBOX_USERS);
 }
 
 /** What keeps scripts apart on this host, looked at afresh, and what is to be said about it. */
@@ -191,9 +192,9 @@ export async function inspectSandbox({
   Pick<Sandbox, 'level' | 'reason'> & { readonly notices: readonly string[] }
 > {
   const searchPath = cleanPath(environment['PATH']);
-  const known = await chooseSandbox('auto', searchPath, cacheFolder);
+  const known = await chooseSandbox('auto', searchPath, cacheFolder, undefined);
   await known.bubblewrap?.forget();
-  const sandbox = await chooseSandbox('auto', searchPath, cacheFolder);
+  const sandbox = await chooseSandbox('auto', searchPath, cacheFolder, undefined);
   const { level, reason } = sandbox;
   const policy = { network: true, read: [], write: [], overlap: 'allow' } as const;
   const notices = sandbox.bubblewrap ? sandboxNotices(policy, sandbox) : [];
@@ -223,7 +224,8 @@ async function* stages(run: Run, request: ExecuteRequest, deps: Deps): AsyncGene
   }
 
   const searchPath = cleanPath(deps.environment['PATH']);
-  const sandbox = await chooseSandbox(deps.settings.SANDBOX, searchPath, deps.cacheFolder);
+  const { SANDBOX, SANDBOX_USERS } = deps.settings;
+  const sandbox = await chooseSandbox(SANDBOX, searchPath, deps.cacheFolder, SANDBOX_USERS);
   const readiness = await readinessOf(document, sandbox, request, deps);
   yield* readiness.notices;
   if (hasErrors(readiness.diagnostics)) return yield refused(runId, readiness.diagnostics);
@@ -300,6 +302,7 @@ function runInput(
     call: request.server?.call,
     sandbox,
     ownSecrets: deps.ownSecrets,
+    usersFolder: path.join(settings.STATE_DIR, 'users'),
     hide: settings.SANDBOX_HIDE,
     overlapFolder: rejectsOverlap ? path.join(settings.STATE_DIR, 'overlap') : undefined,
     timeoutSeconds: Math.min(document.runbook.execution.timeoutSeconds ?? limit, limit),

@@ -8,7 +8,7 @@ import { providerOf } from '../auth/provider.ts';
 import { authSettingNames, type AuthSettings } from '../auth/settings.ts';
 import { readTokenFile } from '../auth/token-file.ts';
 import { verifyToken } from '../auth/token.ts';
-import { inspectSandbox } from '../engine.ts';
+import { inspectSandbox, sandboxInForce } from '../engine.ts';
 import { isRunbookError, messageOf, systemCode } from '../errors.ts';
 import { oneLine } from '../one-line.ts';
 import { SETTINGS_FILE } from '../settings/file.ts';
@@ -62,6 +62,7 @@ export async function doctorCommand({ json }: { readonly json?: boolean }): Prom
 async function inspectHost(): Promise<Check[]> {
   return [
     ...(await attempt('sandbox', inspectSandboxHere)),
+    ...(await attempt('sandbox', inspectUsers)),
     inspectInterpreters(),
     inspectPrograms(),
     ...(await attempt('tokens', inspectTokens)),
@@ -134,6 +135,25 @@ async function inspectSandboxHere(): Promise<Check[]> {
   const found = unused ? `bubblewrap works, and SANDBOX=${choice} does without it` : 'bubblewrap works';
   const checks: Check[] = [{ name, status: unused ? 'note' : 'ok', found }];
   return [...checks, ...notices.map((message): Check => ({ name, status: 'note', found: message }))];
+}
+
+/** As whom scripts run without bubblewrap, where that is not the runner's own user. */
+async function inspectUsers(): Promise<Check[]> {
+  const name = 'sandbox';
+  try {
+    const { users } = await sandboxInForce(await engineSurroundings());
+    if (!users) return [];
+    return [{ name, status: 'ok', found: `each script is a user of its own (${users.first}-${users.last})` }];
+  } catch (error) {
+    return [
+      {
+        name,
+        status: 'failure',
+        found: messageOf(error),
+        remedy: (isRunbookError(error) && error.hint) || 'Unset SANDBOX_USERS.',
+      },
+    ];
+  }
 }
 
 function sandboxRemedy(reason: string): string {

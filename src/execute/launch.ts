@@ -4,6 +4,7 @@ import path from 'node:path';
 import { gate, type GateOption } from './gate.ts';
 import { signalGroup, type Launched } from './launched.ts';
 import { watchSandbox } from './sandbox-watch.ts';
+import { asUser, type ScriptUser } from './script-users.ts';
 
 /** What is started, and how it is kept apart. */
 export interface LaunchOptions {
@@ -13,6 +14,8 @@ export interface LaunchOptions {
   readonly environment: Readonly<Record<string, string>>;
   /** A private folder for what only lives while the process starts. */
   readonly folder: string;
+  /** Whom the script runs as in the process sandbox; undefined for the runner's own user. */
+  readonly user: ScriptUser | undefined;
   /** bwrap and what goes before it, with its arguments apart; undefined for the process sandbox. */
   readonly bubblewrap?: {
     readonly program: readonly [string, ...string[]];
@@ -36,10 +39,10 @@ export function launch(options: LaunchOptions, output: readonly [number, number]
 }
 
 function launchAlone(
-  { command, workingDirectory, environment }: LaunchOptions,
+  { command, workingDirectory, environment, user }: LaunchOptions,
   output: readonly [number, number],
 ): Launched {
-  const [program, ...args] = command;
+  const [program, ...args] = user ? asUser(user.id, command) : command;
   const child = spawn(program, args, {
     cwd: workingDirectory,
     env: { ...environment },
@@ -55,7 +58,7 @@ function launchAlone(
     signal,
     killAll: () => {
       signal('SIGKILL');
-      return Promise.resolve();
+      return user ? user.killAll() : Promise.resolve();
     },
   };
 }

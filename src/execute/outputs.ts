@@ -206,8 +206,9 @@ async function replaceFile(
 ): Promise<void> {
   const temporary = entryOf(to, `.runbook-new-${process.pid}-${process.hrtime.bigint().toString(36)}`);
   try {
-    // The copy takes the mode over, so that it never has bits of the script's choice, such as setuid.
+    // The copy takes the mode over, so that it never has bits of the script's choice, such as setuid; and the owner.
     await source.chmod(mode);
+    await ownedByUs(source);
     await copyFile(
       pathOf(source, sourcePath),
       temporary,
@@ -218,6 +219,12 @@ async function replaceFile(
     await unlink(temporary).catch(() => undefined);
     throw error;
   }
+}
+
+async function ownedByUs(source: FileHandle): Promise<void> {
+  const [uid, gid] = [process.geteuid?.(), process.getegid?.()];
+  if (uid !== undefined && gid !== undefined && (await source.stat()).uid !== uid)
+    await source.chown(uid, gid);
 }
 
 async function openFolder(folder: string): Promise<Folder> {

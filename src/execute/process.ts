@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, closeSync } from 'node:fs';
+import { closeSync, fchmodSync, readdirSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import { monotonicMs } from '../clock.ts';
 import type { OutputEvent } from './events.ts';
@@ -81,7 +81,10 @@ async function prepared(
   try {
     closeInheritedDescriptors();
     const options = prepare();
-    return { pipes: await opening, options };
+    const pipes = await opening;
+    // Another user could not open /dev/stdout, which leads to the FIFO itself.
+    if (options.user) for (const { writeDescriptor } of pipes) fchmodSync(writeDescriptor, 0o622);
+    return { pipes, options };
   } catch (error) {
     await opening.then(closePipes, () => undefined);
     throw error;

@@ -11,6 +11,7 @@ import { sandboxed, sandboxHints, type Sandbox, type SandboxInput } from './sand
 import { NotReached, runProcess, type ProcessOptions, type ProcessResult } from './process.ts';
 import { redacted, secretsOf } from './redacted.ts';
 import { readResults } from './results.ts';
+import { endUser, takeScriptUser, type ScriptUser } from './script-users.ts';
 import type { GivenValue } from './values.ts';
 import { makeWorkspace, workspaceParent, type Workspace } from './workspace.ts';
 
@@ -31,6 +32,8 @@ export interface RunInput {
   readonly sandbox: Sandbox;
   /** The runner's own secrets and state, which no script may see. */
   readonly ownSecrets: readonly string[];
+  /** Where it is kept which run has which of SANDBOX_USERS. */
+  readonly usersFolder: string;
   /** SANDBOX_HIDE. */
   readonly hide: readonly string[];
   /** Where runs that must not overlap are kept apart; undefined where they may. */
@@ -58,7 +61,7 @@ export async function* runScript(input: RunInput): Running {
   const sole = await takeSoleRun(input.file, input.runId, input.overlapFolder);
   if (!sole) return refused(input, 'run/overlap', OVERLAPPING);
   try {
-    return yield* runInWorkspace(input);
+    return yield* runAsUser(input);
   } catch (error) {
     return refused(input, 'run/not-started', `The script could not be started: ${reasonOf(error)}`);
   } finally {
@@ -79,10 +82,24 @@ export async function* dryRun(input: RunInput): Running {
   };
 }
 
-async function* runInWorkspace(input: RunInput): Running {
+/** Where SANDBOX_USERS are in force, the script runs as one of them that no other run has. */
+async function* runAsUser(input: RunInput): Running {
+  const { users } = input.sandbox;
+  if (!users) return yield* runInWorkspace(input, undefined);
+  const user = await takeScriptUser(users, input.usersFolder, input.runId);
+  try {
+    return yield* runInWorkspace(input, user);
+  } finally {
+    await user.release();
+  }
+}
+
+async function* runInWorkspace(input: RunInput, user: ScriptUser | undefined): Running {
   const { runbook } = input;
   const folder = path.dirname(input.file);
   const workspace = await makeWorkspace({
+    user,
+    endUser: (id) => endLeftUser(input, id),
     parent: input.executionFolder,
     runbook,
     runbookFolder: folder,
@@ -98,7 +115,7 @@ async function* runInWorkspace(input: RunInput): Running {
     );
     yield* short;
     await input.breathe?.();
-    const process = yield* redacted(reachScript(input, workspace), secrets);
+    const process = yield* redacted(reachScript(input, workspace, user), secrets);
     await input.breathe?.();
     if (process.wasHeldOpen) yield HELD_OPEN;
     if (process.ending === 'out_of_memory') yield outOfMemory(runbook.execution.memoryBytes ?? 0);
@@ -119,12 +136,18 @@ async function* runInWorkspace(input: RunInput): Running {
   }
 }
 
+/** A run that was killed may have left a workspace and, in it, processes of its user. */
+async function endLeftUser({ sandbox, usersFolder, runId }: RunInput, id: number): Promise<void> {
+  if (sandbox.users) await endUser(sandbox.users, id, usersFolder, runId);
+}
+
 /** The host may have changed since the sandbox was planned or probed; nothing has run, so it is tried once more. */
 async function* reachScript(
   input: RunInput,
   workspace: Workspace,
+  user: ScriptUser | undefined,
 ): AsyncGenerator<OutputEvent, ProcessResult> {
-  const prepare = (): ProcessOptions => processOptions(input, workspace);
+  const prepare = (): ProcessOptions => processOptions(input, workspace, user);
   try {
     return yield* runProcess(input.fifos, workspace.root, prepare);
   } catch (error) {
@@ -135,7 +158,7 @@ async function* reachScript(
 }
 
 /** @throws Error where the document declares what the sandbox cannot give */
-function processOptions(input: RunInput, workspace: Workspace): ProcessOptions {
+function processOptions(input: RunInput, workspace: Workspace, user: ScriptUser | undefined): ProcessOptions {
   const { sandbox, runbook, timeoutSeconds, graceSeconds, cancel, kill } = input;
   const { execution } = runbook;
   return {
@@ -143,6 +166,7 @@ function processOptions(input: RunInput, workspace: Workspace): ProcessOptions {
     command: [...interpreterOf(runbook), workspace.scriptFile],
     workingDirectory: workspace.directory,
     environment: environmentOf(input, workspace),
+    user,
     folder: workspace.root,
     memoryBytes: sandbox.level === 'bubblewrap' ? execution.memoryBytes : undefined,
     timeoutSeconds,
@@ -265,7 +289,10 @@ function environmentOf(input: RunInput, workspace: Workspace): Record<string, st
     input.mountFolder && path.join(input.mountFolder, path.basename(workspace.root), 'workspace');
   const stack = [...input.recursionStack, path.basename(input.file)];
   return buildEnvironment({
-    host: input.hostEnvironment,
+    // A user of its own has no name.
+    host: input.sandbox.users
+      ? { ...input.hostEnvironment, USER: undefined, LOGNAME: undefined }
+      : input.hostEnvironment,
     passthrough: input.passthrough,
     secretSettings: input.secretSettings,
     declared: new Map(Array.from(input.values, ([name, { value }]) => [name, value])),

@@ -11,6 +11,7 @@ import { hintsFrom } from './hints.ts';
 import { realOf } from './host-paths.ts';
 import type { LaunchOptions } from './launch.ts';
 import { probeBubblewrap, type Probe } from './probe.ts';
+import { checkUsers, type UserRange } from './script-users.ts';
 import { systemCallFilter } from './seccomp.ts';
 import type { Workspace } from './workspace.ts';
 
@@ -23,29 +24,41 @@ export interface Sandbox {
   readonly bubblewrap?: Extract<Probe, { readonly works: true }>;
   /** Why there is nothing stronger, where something stronger was looked for. */
   readonly reason?: string;
+  /** Whom scripts run as in the process sandbox, where not as the runner. */
+  readonly users?: UserRange;
 }
 
 /**
  * Takes the strongest sandbox that works here and that is asked for.
  *
  * @param cacheFolder where the answer of the probe is kept for this boot
+ * @param users SANDBOX_USERS
+ * @throws RunbookError `invalid_setting` where they are needed and cannot be used
  */
 export async function chooseSandbox(
   choice: SandboxChoice,
   searchPath: string,
   cacheFolder: string,
+  users: UserRange | undefined,
 ): Promise<Sandbox> {
-  if (choice === 'none' || choice === 'process') return { level: choice };
+  if (choice === 'none') return { level: 'none' };
+  if (choice === 'process') return processSandbox(users);
   const probe = await probeBubblewrap(searchPath, cacheFolder);
   return probe.works
     ? { level: 'bubblewrap', bubblewrap: probe }
-    : { level: 'process', reason: probe.reason };
+    : { ...processSandbox(users), reason: probe.reason };
+}
+
+function processSandbox(users: UserRange | undefined): Sandbox {
+  if (!users) return { level: 'process' };
+  checkUsers(users);
+  return { level: 'process', users };
 }
 
 /** What the document or its reader may take for granted, and the sandbox cannot give. */
 export function sandboxNotices(
   { network, memoryBytes }: ExecutionPolicy,
-  { level, bubblewrap, reason }: Sandbox,
+  { level, bubblewrap, reason, users }: Sandbox,
 ): NoticeEvent[] {
   if (bubblewrap) return weakerNotices(bubblewrap.form);
   const unkept = [
@@ -54,7 +67,8 @@ export function sandboxNotices(
   ];
   const notices: NoticeEvent[] = [];
   if (reason !== undefined) {
-    const message = `Sandbox: process, because ${reason}. The script gets only what is declared of variables and inputs, but can reach the files and the network that you can (docs/sandbox.md)`;
+    const reach = users ? 'a user of its own can' : 'you can';
+    const message = `Sandbox: process, because ${reason}. The script gets only what is declared of variables and inputs, but can reach the files and the network that ${reach} (docs/sandbox.md)`;
     notices.push({ type: 'notice', severity: 'info', code: 'sandbox/process', message });
   }
   if (unkept.length > 0) {

@@ -17,6 +17,7 @@ import {
 } from '../disk.ts';
 import { RunbookError, messageOf, systemCode } from '../errors.ts';
 import type { Runbook } from '../runbook/model.ts';
+import { checkWay, giveTo, type ScriptUser } from './script-users.ts';
 import { isAbandoned, isOwn, takeLease, type Lease } from '../lease.ts';
 
 /** The private folders of one run; nothing of them is left when it ends. */
@@ -47,6 +48,10 @@ export interface WorkspaceInput {
   readonly realHome: string;
   /** Whether those paths are linked; a sandbox that hides the home mounts them instead. */
   readonly linksHome: boolean;
+  /** Whose the script's folders shall be; undefined where the script runs as the runner does. */
+  readonly user: ScriptUser | undefined;
+  /** Ends what a leftover's user still runs, so that nobody is in there while it is removed. */
+  readonly endUser: (id: number) => Promise<void>;
 }
 
 /**
@@ -56,7 +61,7 @@ export interface WorkspaceInput {
  */
 export async function makeWorkspace(input: WorkspaceInput): Promise<Workspace> {
   const parent = await realpath(workspaceParent(input.parent)).catch(() => workspaceParent(input.parent));
-  const cleaning = removeLeftovers(parent);
+  const cleaning = removeLeftovers(parent, input.endUser);
   const { root, lease } = await makeRoot(parent);
   const workspace: Workspace = {
     root,
@@ -83,6 +88,7 @@ export async function makeWorkspace(input: WorkspaceInput): Promise<Workspace> {
     await placeInputs(input, workspace.directory);
     await writeScript(workspace.scriptFile, input.runbook.script?.text ?? '');
     if (input.linksHome) await placeHomeLinks(input, workspace.home);
+    if (input.user) await handOver(workspace, input.user);
     return workspace;
   } catch (error) {
     await workspace.remove();
@@ -95,6 +101,13 @@ export async function makeWorkspace(input: WorkspaceInput): Promise<Workspace> {
       },
     );
   }
+}
+
+/** The folder around them stays the runner's: nothing can be put in the place of these. */
+async function handOver({ root, directory, home, temporary }: Workspace, { id }: ScriptUser): Promise<void> {
+  await chmod(root, 0o711);
+  checkWay(id, root);
+  for (const folder of [directory, home, temporary]) giveTo(id, folder);
 }
 
 const LEASE = 'lease';
@@ -121,7 +134,7 @@ async function makeRoot(parent: string): Promise<{ root: string; lease: Lease }>
  * A run that was killed could not clean up; its lease tells that nobody is in there any more. What has no lease is
  * none of ours, whatever it is called, unless it is empty and named after a process that is gone.
  */
-async function removeLeftovers(parent: string): Promise<void> {
+async function removeLeftovers(parent: string, endUser: WorkspaceInput['endUser']): Promise<void> {
   const names = await readdir(parent).catch(() => []);
   for (const name of names.filter((candidate) => OURS.test(candidate))) {
     const root = path.join(parent, name);
@@ -129,9 +142,17 @@ async function removeLeftovers(parent: string): Promise<void> {
     const info = await lstat(root).catch(() => undefined);
     const isOurs = info?.isDirectory() && (process.getuid === undefined || info.uid === process.getuid());
     if (!isOurs) continue;
-    if (await isAbandoned(path.join(root, LEASE))) await removeRoot(root).catch(() => undefined);
-    else if (isOfNobody(name)) await removeUnmade(root).catch(() => undefined);
+    if (await isAbandoned(path.join(root, LEASE))) {
+      await endUserOf(root, endUser)
+        .then(() => removeRoot(root))
+        .catch(() => undefined);
+    } else if (isOfNobody(name)) await removeUnmade(root).catch(() => undefined);
   }
+}
+
+async function endUserOf(root: string, endUser: WorkspaceInput['endUser']): Promise<void> {
+  const info = await lstat(path.join(root, 'workspace')).catch(() => undefined);
+  if (info && info.uid !== process.getuid?.()) await endUser(info.uid);
 }
 
 function isOfNobody(name: string): boolean {

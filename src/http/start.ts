@@ -60,11 +60,16 @@ export function tellOverruled({ environment, log }: ServerContext): void {
 
 /** Says in the log and the metrics what keeps scripts apart. */
 export async function tellSandbox({ sandbox, metrics, log }: ServerContext): Promise<void> {
-  const { level, reason } = await sandbox();
+  const { level, reason, users } = await sandbox();
   for (const each of ['bubblewrap', 'process', 'none'] as const) {
     metrics.sandboxLevel.set({ level: each }, each === level ? 1 : 0);
   }
   if (level === 'bubblewrap') return;
   const why = reason === undefined ? 'SANDBOX asks for it' : `because ${reason}`;
-  log.warn(`Sandbox: ${level}, ${why}. Scripts can reach the files and the network that this server can`);
+  if (users)
+    log.info(
+      `Sandbox: ${level}, ${why}. Each script runs as a user of its own (${users.first}-${users.last})`,
+    );
+  else
+    log.warn(`Sandbox: ${level}, ${why}. Scripts can reach the files and the network that this server can`);
 }

@@ -12,6 +12,7 @@ export const executionSettingNames = [
   'RUN_STORAGE_MAX_BYTES',
   'KILL_GRACE_SECONDS',
   'SANDBOX',
+  'SANDBOX_USERS',
   'SANDBOX_HIDE',
   'SANDBOX_ALLOW_WRITE',
   'ENV_PASSTHROUGH',

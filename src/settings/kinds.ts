@@ -46,6 +46,16 @@ export function wholeNumber(smallest: number, largest: number): Kind<number> {
   };
 }
 
+/** Numbers of users, the first and the last; none that systems give to people and services of their own. */
+export const userRange: Kind<{ readonly first: number; readonly last: number }> = {
+  allowed: 'two numbers of users such as 64000-64099, from 1000 on, at most 10000 of them',
+  parse(given) {
+    const [, first, last] = /^(\d{4,10})-(\d{4,10})$/.exec(given.trim())?.map(Number) ?? [];
+    if (first === undefined || last === undefined || first < 1000 || last > 4_294_967_293) return undefined;
+    return last >= first && last - first < 10_000 ? { first, last } : undefined;
+  },
+};
+
 /** A list with commas; the space around an item is not part of it, and empty items are left out. */
 export const list: Kind<readonly string[]> = {
   allowed: 'a list with commas',

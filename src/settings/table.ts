@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { keySetJson, keySetUrl, roleMapping } from './auth-kinds.ts';
 import { defaultExecutionDir, defaultRunbooksDir, defaultStateDir, type Host } from './defaults.ts';
-import { filePath, flag, type Kind, list, listOf, oneOf, text, wholeNumber } from './kinds.ts';
+import { filePath, flag, type Kind, list, listOf, oneOf, text, userRange, wholeNumber } from './kinds.ts';
 import { loginUri, metricPrefix, origins, proxies, redisUrl, webUrl } from './server-kinds.ts';
 
 /** One setting: how it is called, what it may be, what it is where nobody says. */
@@ -336,6 +336,10 @@ const settingsTable = {
     default: 'auto',
     preference: true,
     what: 'What separates a script from the host',
+  },
+  SANDBOX_USERS: {
+    kind: userRange,
+    what: 'Users, by numbers that nobody else has, as whom scripts run in the process sandbox, each run as its own; needs root',
   },
   SANDBOX_HIDE: {
     kind: list,

@@ -12,6 +12,7 @@ it('takes no path or value that would turn into arguments of its own', async () 
     command: ['true'] as const,
     workingDirectory: folder,
     environment: {},
+    user: undefined,
     folder,
     bubblewrap: { program: ['bwrap'] as const, args, filter: undefined, gateOptions: [] },
   };

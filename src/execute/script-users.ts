@@ -1,0 +1,166 @@
+import { spawn } from 'node:child_process';
+import { lchownSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { makeFolders } from '../disk.ts';
+import { messageOf, RunbookError } from '../errors.ts';
+import { takeSoleLease } from '../lease.ts';
+
+/** The users that scripts run as in the process sandbox, by their numbers (SANDBOX_USERS); nobody else has them. */
+export interface UserRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** A user that one run has for itself. Its group has the same number. */
+export interface ScriptUser {
+  readonly id: number;
+  /** Kills every process of this user; resolves when none is left. */
+  readonly killAll: () => Promise<void>;
+  readonly release: () => Promise<void>;
+}
+
+/**
+ * Says whether this process may run scripts as other users: as root, or with root's capabilities for it.
+ *
+ * @throws RunbookError `invalid_setting`
+ */
+export function checkUsers({ first, last }: UserRange): void {
+  const own = process.geteuid?.() ?? -1;
+  const missing = NEEDED.filter(([, bit]) => ((effectiveCapabilities() >> bit) & 1n) === 0n);
+  if (own >= first && own <= last)
+    throw unusable(`the runner's own user ${own} is among them`, 'Take numbers that nobody has.');
+  if (missing.length > 0) {
+    throw unusable(
+      `this process lacks the capabilities ${missing.map(([name]) => name).join(', ')}`,
+      'Start it as root, or with these capabilities, or without SANDBOX_USERS.',
+    );
+  }
+}
+
+/** To change the owner of a workspace, to read and remove what is in it, to become that user, and to end its processes. */
+const NEEDED = [
+  ['CHOWN', 0n],
+  ['DAC_OVERRIDE', 1n],
+  ['FOWNER', 3n],
+  ['KILL', 5n],
+  ['SETGID', 6n],
+  ['SETUID', 7n],
+] as const;
+
+/** @see man 7 capabilities */
+function effectiveCapabilities(): bigint {
+  const status = readFileSync('/proc/self/status', 'latin1');
+  return BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0'}`);
+}
+
+/**
+ * Takes a user that no other run has. What an earlier run of it left behind is killed first, so that nothing but
+ * this run's script is that user.
+ *
+ * @param folder where it is kept who has which; one for all that share the numbers
+ * @throws RunbookError `invalid_setting` where all are taken, or users cannot be changed here
+ */
+export async function takeScriptUser(users: UserRange, folder: string, runId: string): Promise<ScriptUser> {
+  // Runs that begin together shall not all try the same one first.
+  const count = users.last - users.first + 1;
+  const begin = taken++ % count;
+  for (let index = 0; index < count; index++) {
+    const user = await takeUser(users.first + ((begin + index) % count), folder, runId);
+    if (user) return user;
+  }
+  throw unusable(
+    `all ${count} are taken by other runs`,
+    'Wait for one to end, or give more of them (MAX_CONCURRENT_RUNS says how many a server may need).',
+  );
+}
+
+let taken = 0;
+
+async function takeUser(id: number, folder: string, runId: string): Promise<ScriptUser | undefined> {
+  const own = path.join(folder, String(id));
+  await makeFolders(own);
+  const lease = await takeSoleLease(own, runId);
+  if (!lease) return undefined;
+  try {
+    await killAllOf(id);
+  } catch (error) {
+    await lease.release();
+    throw unusable(messageOf(error), 'The program setpriv (package util-linux) must be on PATH.');
+  }
+  return { id, killAll: () => killAllOf(id), release: lease.release };
+}
+
+/** Kills what a run that nobody waits for any more may have left; whoever has the user now has done so already. */
+export async function endUser(users: UserRange, id: number, folder: string, runId: string): Promise<void> {
+  if (id < users.first || id > users.last) return;
+  await (await takeUser(id, folder, `${runId}-end`))?.release();
+}
+
+/** The command, run as that user, who can gain nothing by it. */
+export function asUser(id: number, command: readonly [string, ...string[]]): readonly [string, ...string[]] {
+  const options = ['--clear-groups', '--no-new-privs', '--inh-caps=-all', '--ambient-caps=-all'];
+  return ['setpriv', `--reuid=${id}`, `--regid=${id}`, ...options, '--', ...command];
+}
+
+/**
+ * As that user itself, for then the system finds them all, whatever session or group they are in, in one step that
+ * nobody can fork away from. The dying take a moment.
+ */
+async function killAllOf(id: number): Promise<void> {
+  const [program, ...args] = asUser(id, ['/bin/sh', '-c', 'kill -KILL -1 2>/dev/null || true']);
+  await new Promise<void>((resolve, reject) => {
+    const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    child.stderr?.on('data', (chunk: Uint8Array) => (said += String(chunk)));
+    child.once('error', reject);
+    child.once('close', (code) => {
+      if (code === 0) resolve();
+      else reject(new Error(said.trim() || `setpriv ended with ${code}`));
+    });
+  });
+  for (let waitedMs = 0; isAlive(id) && waitedMs < DYING_MS; waitedMs += PAUSE_MS) await delay(PAUSE_MS);
+}
+
+const DYING_MS = 2000;
+const PAUSE_MS = 2;
+
+/** The dead count no more, though nobody may have taken leave of them: a container may have no init that does. */
+function isAlive(id: number): boolean {
+  return readdirSync('/proc').some((name) => {
+    try {
+      if (!/^\d+$/.test(name) || statSync(`/proc/${name}`).uid !== id) return false;
+      return !/^State:\s*[ZX]/m.test(readFileSync(`/proc/${name}/status`, 'latin1'));
+    } catch {
+      return false;
+    }
+  });
+}
+
+/**
+ * Gives the user what is in a folder, and the folder. No link is followed.
+ *
+ * @throws the system's error
+ */
+export function giveTo(id: number, folder: string): void {
+  lchownSync(folder, id, id);
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const inside = path.join(folder, entry.name);
+    if (entry.isDirectory()) giveTo(id, inside);
+    else lchownSync(inside, id, id);
+  }
+}
+
+/** @throws Error where the user may not enter the folder, which is above a workspace */
+export function checkWay(id: number, folder: string): void {
+  for (let each = folder; ; each = path.dirname(each)) {
+    const { mode, uid } = statSync(each);
+    if ((mode & (uid === id ? 0o100 : 0o001)) === 0)
+      throw new Error(`the users of SANDBOX_USERS may not enter ${each}`);
+    if (each === path.dirname(each)) return;
+  }
+}
+
+function unusable(reason: string, hint: string): RunbookError {
+  return new RunbookError('invalid_setting', `SANDBOX_USERS cannot be used: ${reason}.`, { hint });
+}
