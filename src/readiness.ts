@@ -3,7 +3,7 @@ import path from 'node:path';
 import { checkHost } from './check/host.ts';
 import { checkDocument, valueProblem } from './check/static.ts';
 import type { Deps, ExecuteRequest } from './engine.ts';
-import { cleanPath } from './execute/environment.ts';
+import { cleanPath } from './search-path.ts';
 import type { NoticeEvent } from './execute/events.ts';
 import type { Sandbox } from './execute/sandbox.ts';
 import { cleanValue, gatherValues, plainValues, type GivenValue } from './execute/values.ts';

@@ -27,7 +27,7 @@ export async function checkHost(
     ...(await checkValues(runbook, values)),
     ...(await checkInputs(runbook.inputs, folder)),
     ...(await checkOutputs(runbook.outputs, folder)),
-    ...(runbook.script ? await interpreterProblem(runbook.script, searchPath) : []),
+    ...(runbook.script ? interpreterProblem(runbook.script, searchPath) : []),
   ];
 }
 

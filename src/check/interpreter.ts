@@ -1,8 +1,7 @@
-import { constants } from 'node:fs';
 import path from 'node:path';
-import { access, stat } from '../disk.ts';
 import type { Diagnostic } from '../runbook/diagnostic.ts';
 import type { Script } from '../runbook/model.ts';
+import { findProgram } from '../search-path.ts';
 
 /** Debian's names; elsewhere they are the same or near. */
 const PACKAGES: ReadonlyMap<string, string> = new Map([
@@ -21,10 +20,7 @@ const PACKAGES: ReadonlyMap<string, string> = new Map([
 ]);
 
 /** Whether this host has the program that the script wants, by its path or through `env`. */
-export async function interpreterProblem(
-  { interpreter, place }: Script,
-  searchPath: string,
-): Promise<Diagnostic[]> {
+export function interpreterProblem({ interpreter, place }: Script, searchPath: string): Diagnostic[] {
   const [program] = interpreter;
   const missing = (name: string): Diagnostic[] => {
     const known = PACKAGES.get(path.basename(name));
@@ -36,9 +32,9 @@ export async function interpreterProblem(
     const message = `The interpreter ${program} is no absolute path; write the whole path, or #!/usr/bin/env ${path.basename(program)}`;
     return [{ rule: 'script/interpreter-missing', severity: 'error', message, place }];
   }
-  if ((await findProgram(program, searchPath)) === undefined) return missing(program);
+  if (findProgram(program, searchPath) === undefined) return missing(program);
   const throughEnv = programOfEnv(interpreter);
-  return throughEnv !== undefined && (await findProgram(throughEnv, searchPath)) === undefined
+  return throughEnv !== undefined && findProgram(throughEnv, searchPath) === undefined
     ? missing(throughEnv)
     : [];
 }
@@ -47,20 +43,4 @@ export async function interpreterProblem(
 export function programOfEnv([program, argument]: readonly string[]): string | undefined {
   if (program === undefined || path.basename(program) !== 'env' || argument === undefined) return undefined;
   return argument.split(/\s+/).find((word) => !word.startsWith('-') && !word.includes('='));
-}
-
-/** @returns the path of a program, undefined where there is none */
-export async function findProgram(name: string, searchPath: string): Promise<string | undefined> {
-  const candidates = path.isAbsolute(name)
-    ? [name]
-    : searchPath.split(path.delimiter).map((folder) => path.join(folder, name));
-  for (const candidate of candidates) {
-    try {
-      await access(candidate, constants.X_OK);
-      if ((await stat(candidate)).isFile()) return candidate;
-    } catch {
-      // Not here.
-    }
-  }
-  return undefined;
 }

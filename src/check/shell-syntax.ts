@@ -5,7 +5,7 @@ import path from 'node:path';
 import type { Writable } from 'node:stream';
 import { mkdtemp, rm, unlink, writeFile } from '../disk.ts';
 import { messageOf } from '../errors.ts';
-import { findProgram } from './interpreter.ts';
+import { findProgram } from '../search-path.ts';
 
 export type Shell = 'sh' | 'bash' | 'zsh' | 'ksh' | 'dash';
 
@@ -81,7 +81,7 @@ const LONGEST_ANSWER_MS = 10_000;
 type OwnInput = Writable & Partial<Pick<Socket, 'unref'>>;
 
 async function startAsker(shell: Shell, searchPath: string, onEnd: () => void): Promise<Asker | undefined> {
-  const program = await findProgram(shell, searchPath);
+  const program = findProgram(shell, searchPath);
   if (program === undefined) {
     onEnd();
     return undefined;

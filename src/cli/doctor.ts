@@ -1,6 +1,4 @@
-import { execFile } from 'node:child_process';
-import { accessSync, constants, statSync } from 'node:fs';
-import { access, mkdtemp, readdir, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { keySetDeps, keySourceOf } from '../auth/key-set.ts';
@@ -9,16 +7,20 @@ import { authSettingNames, type AuthSettings } from '../auth/settings.ts';
 import { readTokenFile } from '../auth/token-file.ts';
 import { verifyToken } from '../auth/token.ts';
 import { inspectSandbox, sandboxInForce } from '../engine.ts';
-import { isRunbookError, messageOf, systemCode } from '../errors.ts';
+import { isRunbookError, messageOf } from '../errors.ts';
 import { oneLine } from '../one-line.ts';
+import { cleanPath, findProgram } from '../search-path.ts';
 import { SETTINGS_FILE } from '../settings/file.ts';
 import { listSettings, overruledVariables, type ListedSetting } from '../settings/read.ts';
-import { settingNames, type SettingName } from '../settings/table.ts';
+import { settingNames } from '../settings/table.ts';
 import { auditSettingNames } from '../settings/audit.ts';
 import { auditFolder } from '../store/audit-days.ts';
 import { readTail } from '../store/audit-tail.ts';
 import { tellLost } from '../store/audit-runs.ts';
 import { activeIds, runIds, settleLost } from '../store/runs.ts';
+import type { Check } from './doctor-check.ts';
+import { inspectClock } from './doctor-clock.ts';
+import { gigabytes, inspectFolder } from './doctor-folders.ts';
 import { lookOf, write, type Look } from './look.ts';
 import {
   engineSurroundings,
@@ -29,16 +31,6 @@ import {
 } from './surroundings.ts';
 
 declare const VERSION: string;
-
-/** One thing that was looked at. */
-interface Check {
-  readonly name: string;
-  /** `failure`: something needed does not work. `warning`: it works, and less well than it could. */
-  readonly status: 'ok' | 'note' | 'warning' | 'failure';
-  readonly found: string;
-  /** What to do about it. */
-  readonly remedy?: string;
-}
 
 /** `runbook doctor`. @returns 1 where something that is needed does not work */
 export async function doctorCommand({ json }: { readonly json?: boolean }): Promise<number> {
@@ -166,28 +158,17 @@ function sandboxRemedy(reason: string): string {
   return 'docs/sandbox.md says what scripts can reach without it';
 }
 
-/** Where scripts find programs: ours without relative entries and without what npm put there. */
-function programOnPath(name: string): string | undefined {
-  return (process.env['PATH'] ?? '')
-    .split(path.delimiter)
-    .filter((folder) => path.isAbsolute(folder) && !folder.endsWith('/node_modules/.bin'))
-    .map((folder) => path.join(folder, name))
-    .find((file) => {
-      try {
-        accessSync(file, constants.X_OK);
-        return statSync(file).isFile();
-      } catch {
-        return false;
-      }
-    });
+/** Where scripts find programs. */
+function searchPath(): string {
+  return cleanPath(process.env['PATH']);
 }
 
 const INTERPRETERS = ['sh', 'bash', 'zsh', 'fish', 'python3', 'node', 'perl', 'ruby'];
 
 function inspectInterpreters(): Check {
   const name = 'interpreters';
-  const here = INTERPRETERS.flatMap((program) => programOnPath(program) ?? []);
-  const missing = INTERPRETERS.filter((program) => programOnPath(program) === undefined);
+  const here = INTERPRETERS.flatMap((program) => findProgram(program, searchPath()) ?? []);
+  const missing = INTERPRETERS.filter((program) => findProgram(program, searchPath()) === undefined);
   const found = `${here.join(', ') || 'none'}${missing.length > 0 ? `; not here: ${missing.join(', ')}` : ''}`;
   return missing.includes('sh')
     ? { name, status: 'failure', found, remedy: 'Correct PATH: there must be a sh on it' }
@@ -196,7 +177,7 @@ function inspectInterpreters(): Check {
 
 /** What every run needs of the host besides an interpreter. */
 function inspectPrograms(): Check {
-  const file = programOnPath('mkfifo');
+  const file = findProgram('mkfifo', searchPath());
   return file === undefined
     ? { name: 'programs', status: 'failure', found: 'mkfifo is missing', remedy: 'Install coreutils' }
     : { name: 'programs', status: 'ok', found: file };
@@ -282,60 +263,6 @@ async function inspectCache(): Promise<Check[]> {
   return [{ ...check, status: 'warning', found: `${check.found}; each run finds out anew what works here` }];
 }
 
-const LITTLE_BYTES = 100 * 1024 ** 2;
-
-/** Whether a folder can be written to, or made; and how much room there is. */
-async function inspectFolder(
-  name: string,
-  setting: SettingName | 'XDG_CACHE_HOME',
-  folder: string,
-): Promise<Check[]> {
-  const shown = oneLine(path.resolve(folder));
-  const remedy = `Set ${setting} to a folder that you may write to`;
-  const info = await stat(folder).catch(() => undefined);
-  if (info && !info.isDirectory()) {
-    return [{ name, status: 'failure', found: `${shown} is no folder`, remedy }];
-  }
-  const existing = info ? folder : await nearestFolder(folder);
-  try {
-    if (info) await rm(await mkdtemp(path.join(folder, '.doctor-')), { recursive: true });
-    else await access(existing, constants.W_OK | constants.X_OK);
-  } catch (error) {
-    const found = `${shown} cannot be ${info ? 'written to' : 'made'} (${systemCode(error) ?? messageOf(error)})`;
-    return [{ name, status: 'failure', found, remedy }];
-  }
-  const { bavail, bsize, files, ffree } = await statfs(existing);
-  const free = bavail * bsize;
-  const state = info ? 'can be written to' : 'is made by the first run';
-  const found = `${shown} ${state}; ${gigabytes(free)} free`;
-  if (free < LITTLE_BYTES) return [{ name, status: 'warning', found, remedy: 'Make room on that disk' }];
-  // Some file systems do not count them.
-  const isShortOfFiles = files > 0 && ffree < 1000;
-  return isShortOfFiles
-    ? [
-        {
-          name,
-          status: 'warning',
-          found: `${found}, but only ${ffree} files more`,
-          remedy: 'Remove files on that disk',
-        },
-      ]
-    : [{ name, status: 'ok', found }];
-}
-
-async function nearestFolder(folder: string): Promise<string> {
-  let nearest = path.resolve(folder);
-  while (nearest !== path.dirname(nearest) && !(await stat(nearest).catch(() => undefined))) {
-    nearest = path.dirname(nearest);
-  }
-  return nearest;
-}
-
-function gigabytes(bytes: number): string {
-  const GIB = 1024 ** 3;
-  return bytes < GIB ? `${Math.floor(bytes / 1024 ** 2)} MiB` : `${(bytes / GIB).toFixed(1)} GiB`;
-}
-
 async function inspectLibrary(): Promise<Check[]> {
   const { RUNBOOKS_DIR } = await settingsFor(['RUNBOOKS_DIR']);
   const name = 'library';
@@ -347,70 +274,6 @@ async function inspectLibrary(): Promise<Check[]> {
   }
   const count = names.filter((file) => /\.md$/i.test(file)).length;
   return [{ name, status: 'ok', found: `${shown}, ${count} markdown ${count === 1 ? 'file' : 'files'}` }];
-}
-
-/** Beyond this, heartbeats of other machines and times of tokens are judged wrongly. */
-const MAX_SKEW_SECONDS = 5;
-
-async function inspectClock(): Promise<Check[]> {
-  const name = 'clock';
-  const now = new Date();
-  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
-  const synchronized = await synchronizedClock();
-  const ntp = { yes: ', synchronized', no: ', not synchronized', unknown: '' }[synchronized];
-  const found = `${now.toISOString()}, zone ${timeZone}${ntp}`;
-  // A program in one file has no such path.
-  const installedAt = (await stat(__filename).catch(() => undefined))?.mtime;
-  if (installedAt && now < installedAt) {
-    const remedy = 'Set the clock: tokens would be judged by a wrong time';
-    const earlier = `${found}, which is before this program was installed (${installedAt.toISOString()})`;
-    return [{ name, status: 'warning', found: earlier, remedy }];
-  }
-  const skew = await skewSeconds();
-  if (Math.abs(skew) > MAX_SKEW_SECONDS) {
-    const remedy =
-      'Set both clocks by the same source: whether a run of another machine goes on is judged by these times';
-    return [
-      {
-        name,
-        status: 'warning',
-        found: `${found}, but the disk of STATE_DIR is ${Math.round(skew)} s off`,
-        remedy,
-      },
-    ];
-  }
-  if (synchronized === 'no') {
-    return [{ name, status: 'warning', found, remedy: 'Have it set by NTP: tokens are judged by it' }];
-  }
-  return [{ name, status: 'ok', found }];
-}
-
-/** What systemd says, where there is systemd. */
-async function synchronizedClock(): Promise<'yes' | 'no' | 'unknown'> {
-  const program = programOnPath('timedatectl');
-  if (program === undefined) return 'unknown';
-  const args = ['show', '--property=NTPSynchronized', '--value'];
-  const stdout = await new Promise<string>((resolve) => {
-    execFile(program, args, { timeout: 2000 }, (error, text) => resolve(error ? '' : text.trim()));
-  });
-  return stdout === 'yes' || stdout === 'no' ? stdout : 'unknown';
-}
-
-/** A disk of another machine stamps files with that one's clock. */
-async function skewSeconds(): Promise<number> {
-  const { STATE_DIR } = await settingsFor(['STATE_DIR']);
-  const folder = await mkdtemp(path.join(await nearestFolder(STATE_DIR), '.doctor-')).catch(() => undefined);
-  if (folder === undefined) return 0;
-  try {
-    const file = path.join(folder, 'now');
-    const before = Date.now();
-    await writeFile(file, '', { mode: 0o600 });
-    const { mtimeMs } = await stat(file);
-    const after = Date.now();
-    return mtimeMs < before ? (mtimeMs - before) / 1000 : Math.max(0, mtimeMs - after) / 1000;
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
 }
 
 function checksText(checks: readonly Check[], { colour, glyph }: Look): string {

@@ -1,4 +1,4 @@
-import path from 'node:path';
+import { cleanPath } from '../search-path.ts';
 import type { CallVariables } from './call-variables.ts';
 
 /** What every script gets from our own environment, where it is set. */
@@ -61,15 +61,4 @@ export function buildEnvironment(input: EnvironmentInput): Record<string, string
     ...Object.fromEntries(input.declared),
     ...input.own,
   };
-}
-
-/**
- * The search path for the script's programs: without relative entries, which would make the working directory a
- * source of programs, and without those that npm puts in front while it runs us.
- */
-export function cleanPath(searchPath: string | undefined): string {
-  const entries = (searchPath ?? '').split(path.delimiter).filter((entry) => {
-    return path.isAbsolute(entry) && !/\/node_modules\/(?:\.bin$|.*node-gyp-bin$)/.test(entry);
-  });
-  return entries.length > 0 ? [...new Set(entries)].join(path.delimiter) : '/usr/local/bin:/usr/bin:/bin';
 }

@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process';
-import { accessSync, constants, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { readFileSync, readlinkSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { makeFolders, readFile, rename, unlink, writeFile } from '../disk.ts';
 import { messageOf } from '../errors.ts';
+import { findProgram } from '../search-path.ts';
 import { bubblewrapArguments, type SandboxForm } from './bubblewrap.ts';
 import { hostMounts, realOf } from './host-paths.ts';
 import { systemCallFilter } from './seccomp.ts';
@@ -55,20 +56,6 @@ async function findFormOnce(
 }
 
 const lookingFor = new Map<string, ReturnType<typeof findForm>>();
-
-function findProgram(name: string, searchPath: string): string | undefined {
-  return searchPath
-    .split(path.delimiter)
-    .map((folder) => path.join(folder, name))
-    .find((file) => {
-      try {
-        accessSync(file, constants.X_OK);
-        return statSync(file).isFile();
-      } catch {
-        return false;
-      }
-    });
-}
 
 /** Where mounts are shared with the host, one made later would appear inside, writable; so they are cut off first. */
 function privately(bubblewrap: string, searchPath: string): [string, ...string[]] | undefined {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { buildEnvironment, cleanPath, isBaseVariable } from '../../src/execute/environment.ts';
+import { buildEnvironment, isBaseVariable } from '../../src/execute/environment.ts';
 
 const own = {
   RUNBOOK_NAME: 'Name',
@@ -68,18 +68,4 @@ it('lets a declared variable win over ours, and none over what we say of the run
     LANG: 'declared',
     RUNBOOK_NAME: 'Name',
   });
-});
-
-it('takes relative, empty and repeated entries and those of npm out of PATH', () => {
-  const npm =
-    '/p/node_modules/.bin:/usr/lib/node_modules/npm/node_modules/@npmcli/run-script/lib/node-gyp-bin';
-  expect(cleanPath(`.::bin:../x:/usr/bin:${npm}:/usr/bin:/opt/node_modules/.binary`)).toBe(
-    '/usr/bin:/opt/node_modules/.binary',
-  );
-});
-
-it('has a PATH where ours is missing or useless', () => {
-  expect([cleanPath(undefined), cleanPath(''), cleanPath('.:')]).toEqual(
-    Array.from({ length: 3 }, () => '/usr/local/bin:/usr/bin:/bin'),
-  );
 });
