@@ -200,14 +200,14 @@ export function buildProgram(done: (exitCode: number) => void): Command {
     .option('--runbook <runbook>', 'only those of this runbook: its name, or its file')
     .option('--json', 'as JSON')
     .addHelpText('after', example('runs list -n 5', 'runs list --state failed --json'))
-    .action(action(async () => (await import('./runs.ts')).listRunsCommand));
+    .action(action(async () => (await import('./runs-list.ts')).listRunsCommand));
   runs
     .command('show')
     .description('what is known of a run')
     .argument('<run>', RUN_ARGUMENT)
     .option('--json', 'as JSON')
     .addHelpText('after', example('runs show last'))
-    .action(action(async () => (await import('./runs.ts')).showRunCommand));
+    .action(action(async () => (await import('./runs-show.ts')).showRunCommand));
   runs
     .command('logs')
     .description('print what the script printed, as it was')
@@ -215,13 +215,13 @@ export function buildProgram(done: (exitCode: number) => void): Command {
     .addOption(new Option('--stream <stream>', 'only this one').choices(['stdout', 'stderr']))
     .option('-f, --follow', 'go on until the run ends')
     .addHelpText('after', example('runs logs last', 'runs logs last --stream stdout > dump.sql'))
-    .action(action(async () => (await import('./runs.ts')).runLogsCommand));
+    .action(action(async () => (await import('./runs-logs.ts')).runLogsCommand));
   runs
     .command('cancel')
     .description('end a run that is going on, and wait until it has ended')
     .argument('<run>', RUN_ARGUMENT)
     .addHelpText('after', example('runs cancel last'))
-    .action(action(async () => (await import('./runs.ts')).cancelRunCommand));
+    .action(action(async () => (await import('./runs-cancel.ts')).cancelRunCommand));
 
   const audit = program
     .command('audit')
