@@ -3,11 +3,20 @@
 import { build } from 'esbuild';
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { buildPage } from './scripts/build-page.ts';
 import { definitions } from './scripts/definitions.ts';
+import { thirdPartyNotices } from './scripts/third-party.ts';
 
 const root = import.meta.dirname;
 const chunks = new Map([['main', 'src/main.ts']]);
@@ -55,7 +64,7 @@ const builtinsAsTheyAre = {
 };
 
 // First of all, for the program holds it.
-await buildPage();
+const sources = await buildPage();
 
 /**
  * What fastify and prom-client would load and a server of ours never uses: compilers of JSON schemas (ours are zod's),
@@ -82,7 +91,8 @@ const built = new Set();
 try {
   for (let next = [...chunks]; next.length > 0; next = [...chunks].filter(([name]) => !built.has(name))) {
     const entryPoints = next.map(([name, file]) => ({ in: path.join(root, file), out: name }));
-    await build({
+    const { metafile } = await build({
+      metafile: true,
       absWorkingDir: root,
       entryPoints,
       outdir: aside,
@@ -102,7 +112,9 @@ try {
       plugins: [splitDynamicImports, builtinsAsTheyAre, withoutUnused],
     });
     for (const [name] of next) built.add(name);
+    sources.push(...Object.keys(metafile.inputs).map((file) => path.join(root, file)));
   }
+  writeFileSync(path.join(aside, 'third-party.md'), thirdPartyNotices(sources));
   const dist = path.join(root, 'dist');
   // A folder that mkdtemp has made is the maker's alone; whoever else runs the program must get in.
   chmodSync(aside, 0o777 & ~process.umask());

@@ -7,8 +7,11 @@ import { build } from 'vite';
 
 const root = path.join(import.meta.dirname, '..');
 
-/** @throws what is wrong with the source */
-export async function buildPage(): Promise<void> {
+/**
+ * @returns the files that went into it
+ * @throws what is wrong with the source
+ */
+export async function buildPage(): Promise<string[]> {
   const built = await build({
     configFile: path.join(root, 'web', 'vite.config.ts'),
     logLevel: 'warn',
@@ -22,4 +25,5 @@ export async function buildPage(): Promise<void> {
   const folder = path.join(root, 'dist-page');
   mkdirSync(folder, { recursive: true });
   writeFileSync(path.join(folder, 'files.json'), JSON.stringify(files));
+  return built.output.flatMap((file) => (file.type === 'chunk' ? file.moduleIds : []));
 }

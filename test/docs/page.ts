@@ -24,6 +24,11 @@ export const RUN_ELSEWHERE: readonly { page: string; begins: string; because: st
     because: '.ci/run builds the binary and runs test/e2e on it',
   },
   {
+    page: 'docs/install.md',
+    begins: 'npm ci',
+    because: '.ci/run does both, for they fetch packages',
+  },
+  {
     page: 'CONTRIBUTING.md',
     begins: 'npm ci\nnpm test',
     because: 'these are the steps of .ci/run, and .ci/run itself',

@@ -13,7 +13,7 @@ export interface Shell {
   readonly start: (block: Block, options?: TypedOptions) => Promise<Running>;
 }
 
-export interface TypedOptions {
+interface TypedOptions {
   /** 0 by default. */
   readonly exitCode?: number;
   /** What is called otherwise here, such as an address: each must stand in the block. */
