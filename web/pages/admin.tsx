@@ -7,6 +7,7 @@ import { useLoaded } from '../load.ts';
 import { pathOfRun } from '../router.ts';
 import { session, type Session } from '../session.ts';
 import { Fault, Time } from '../show.tsx';
+import { Table } from '../table.tsx';
 import { Title } from '../title.tsx';
 import { visible } from '../visible.ts';
 
@@ -110,28 +111,17 @@ function ConfigTable({ items }: { readonly items: Config['config_items'] }): JSX
   return (
     <section class="panel">
       <h2>Configuration</h2>
-      <div class="scroll" role="region" aria-label="Configuration" tabIndex={0}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">Setting</th>
-              <th scope="col">Value</th>
-              <th scope="col">From</th>
-            </tr>
-          </thead>
-          <tbody>
-            {items.map(({ name, value, from }) => (
-              <tr key={name}>
-                <th scope="row">
-                  <code>{name}</code>
-                </th>
-                <td class="value">{visible(value)}</td>
-                <td>{from}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table label="Configuration" columns={['Setting', 'Value', 'From']}>
+        {items.map(({ name, value, from }) => (
+          <tr key={name}>
+            <th scope="row">
+              <code>{name}</code>
+            </th>
+            <td class="value">{visible(value)}</td>
+            <td>{from}</td>
+          </tr>
+        ))}
+      </Table>
     </section>
   );
 }
@@ -143,38 +133,25 @@ function Audit(): JSX.Element | null {
   return (
     <section class="panel">
       <h2>Audit trail</h2>
-      <div class="scroll" role="region" aria-label="Audit trail" tabIndex={0}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">Time</th>
-              <th scope="col">What</th>
-              <th scope="col">Person</th>
-              <th scope="col">Runbook</th>
-              <th scope="col">Outcome</th>
-            </tr>
-          </thead>
-          <tbody>
-            {value.events.map(({ id, time, kind, principal, runbook, run_id: runId, outcome }) => (
-              <tr key={id}>
-                <td>
-                  <Time value={time} />
-                </td>
-                <td>{visible(kind)}</td>
-                <td>{principal !== undefined && <Text value={principal} />}</td>
-                <td>{runbook !== undefined && <Text value={runbook} />}</td>
-                <td>
-                  {runId === undefined ? (
-                    visible(outcome ?? '')
-                  ) : (
-                    <a href={pathOfRun(runId)}>{visible(outcome ?? 'the run')}</a>
-                  )}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table label="Audit trail" columns={['Time', 'What', 'Person', 'Runbook', 'Outcome']}>
+        {value.events.map(({ id, time, kind, principal, runbook, run_id: runId, outcome }) => (
+          <tr key={id}>
+            <td>
+              <Time value={time} />
+            </td>
+            <td>{visible(kind)}</td>
+            <td>{principal !== undefined && <Text value={principal} />}</td>
+            <td>{runbook !== undefined && <Text value={runbook} />}</td>
+            <td>
+              {runId === undefined ? (
+                visible(outcome ?? '')
+              ) : (
+                <a href={pathOfRun(runId)}>{visible(outcome ?? 'the run')}</a>
+              )}
+            </td>
+          </tr>
+        ))}
+      </Table>
     </section>
   );
 }

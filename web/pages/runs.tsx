@@ -6,6 +6,7 @@ import { Text } from '../inert.tsx';
 import { useLoaded } from '../load.ts';
 import { location, pathOfRun, pathOfRunbook, replaceQuery } from '../router.ts';
 import { durationText, Fault, State, Time } from '../show.tsx';
+import { Table } from '../table.tsx';
 import { Title } from '../title.tsx';
 
 const FILTERS = ['runbook', 'principal', 'state'] as const;
@@ -144,53 +145,40 @@ function TextFilter({
 
 function RunTable({ runs }: { readonly runs: readonly Run[] }): JSX.Element {
   return (
-    <div class="scroll" role="region" aria-label="Runs" tabIndex={0}>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Run</th>
-            <th scope="col">State</th>
-            <th scope="col">Runbook</th>
-            <th scope="col">Person</th>
-            <th scope="col">Took</th>
+    <Table label="Runs" columns={['Run', 'State', 'Runbook', 'Person', 'Took']}>
+      {runs.map(
+        ({
+          id,
+          state,
+          exit_code: code,
+          runbook,
+          name,
+          principal,
+          started_at: started,
+          duration_ms: took,
+        }) => (
+          <tr key={id}>
+            <td>
+              <a href={pathOfRun(id)}>
+                <Time value={started} /> <span class="unseen">run {id}</span>
+              </a>
+            </td>
+            <td>
+              <State state={state} />{' '}
+              {code !== null && code !== 0 && <span class="faint">exit code {code}</span>}
+            </td>
+            <td>
+              <a href={pathOfRunbook(runbook)}>
+                <Text value={name} />
+              </a>
+            </td>
+            <td>
+              <Text value={principal?.subject ?? ''} />
+            </td>
+            <td class="number">{took === undefined ? '' : durationText(took)}</td>
           </tr>
-        </thead>
-        <tbody>
-          {runs.map(
-            ({
-              id,
-              state,
-              exit_code: code,
-              runbook,
-              name,
-              principal,
-              started_at: started,
-              duration_ms: took,
-            }) => (
-              <tr key={id}>
-                <td>
-                  <a href={pathOfRun(id)}>
-                    <Time value={started} /> <span class="unseen">run {id}</span>
-                  </a>
-                </td>
-                <td>
-                  <State state={state} />{' '}
-                  {code !== null && code !== 0 && <span class="faint">exit code {code}</span>}
-                </td>
-                <td>
-                  <a href={pathOfRunbook(runbook)}>
-                    <Text value={name} />
-                  </a>
-                </td>
-                <td>
-                  <Text value={principal?.subject ?? ''} />
-                </td>
-                <td class="number">{took === undefined ? '' : durationText(took)}</td>
-              </tr>
-            ),
-          )}
-        </tbody>
-      </table>
-    </div>
+        ),
+      )}
+    </Table>
   );
 }
