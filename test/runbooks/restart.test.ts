@@ -5,17 +5,7 @@ import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { makeFolder, read, writeRunbook } from '../e2e/rig.ts';
 import type { Server } from '../e2e/serve-rig.ts';
-import { makeDesk, SECRET, serve, startAgain, tokenOf } from './rig.ts';
-
-/** Starts a run that goes on until it is told to end. */
-async function startRun(server: Server) {
-  const gate = path.join(server.folder.temporary, 'gate');
-  await promisify(execFile)('mkfifo', [gate]);
-  await writeRunbook(server.folder, 'Long', { script: `cat '${gate}' > /dev/null` });
-  const stream = await server.open('/api/runbooks/Long.md/execute', { method: 'POST' });
-  const [, id = ''] = await stream.received(/"run_id":"([^"]+)"/);
-  return { id, stream, end: async () => writeFile(gate, '') };
-}
+import { makeDesk, SECRET, serve, startAgain, startRun, tokenOf } from './rig.ts';
 
 async function modeOf(server: Server): Promise<unknown> {
   return (await server.call('/healthz')).json()['mode'];

@@ -1,11 +1,23 @@
 // Executes the runbooks of this project as an operator does: at a desk of their own, against a real server.
+import { execFile, spawn } from 'node:child_process';
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import path from 'node:path';
+import { promisify } from 'node:util';
+import { onTestFinished } from 'vitest';
 import { issueToken } from '../../src/auth/sign.ts';
 import { authSettingNames } from '../../src/auth/settings.ts';
 import { readSettings } from '../../src/settings/read.ts';
-import { makeFolder, program, startRunbook, type Folder, type Result, type Running } from '../e2e/rig.ts';
+import {
+  makeFolder,
+  program,
+  startRunbook,
+  writeRunbook,
+  type Folder,
+  type Result,
+  type Running,
+} from '../e2e/rig.ts';
+import { until } from '../e2e/sandbox-rig.ts';
 import { startServer, type Server } from '../e2e/serve-rig.ts';
 
 export const root = path.join(import.meta.dirname, '..', '..');
@@ -79,6 +91,49 @@ export async function serve(
 export function startAgain(server: Server, settings: Variables = {}): Promise<Server> {
   return server.running.ended.then(async () =>
     startServer(server.folder, { JWT_SECRET: SECRET, ...settings, API_PORT: String(server.port) }),
+  );
+}
+
+/** Starts a run that goes on until it is told to end. */
+export async function startRun(server: Server): Promise<{
+  readonly id: string;
+  readonly stream: Awaited<ReturnType<Server['open']>>;
+  readonly end: () => Promise<void>;
+}> {
+  const gate = path.join(server.folder.temporary, 'gate');
+  await promisify(execFile)('mkfifo', [gate]);
+  await writeRunbook(server.folder, 'Long', { script: `cat '${gate}' > /dev/null` });
+  const stream = await server.open('/api/runbooks/Long.md/execute', { method: 'POST' });
+  const [, id = ''] = await stream.received(/"run_id":"([^"]+)"/);
+  return { id, stream, end: async () => writeFile(gate, '') };
+}
+
+/** Starts an nginx of this test alone. @returns its address */
+export async function startNginx(server: string, upstream = ''): Promise<string> {
+  const folder = await makeFolder();
+  const port = await freePort();
+  const file = path.join(folder.path, 'nginx.conf');
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+    .map((name) => `${name}_temp_path ${folder.temporary}/${name};`)
+    .join(' ');
+  await writeFile(
+    file,
+    `worker_processes 1; daemon off; pid ${folder.path}/nginx.pid; error_log stderr;
+     events {}
+     http { access_log off; ${temporary} ${upstream}
+       server { listen 127.0.0.1:${port}; proxy_buffering off; ${server} } }\n`,
+  );
+  const child = spawn('nginx', ['-e', 'stderr', '-p', folder.path, '-c', file], { stdio: 'ignore' });
+  onTestFinished(() => void child.kill('SIGTERM'));
+  const url = `http://127.0.0.1:${port}`;
+  if (!(await until(() => isAnswered(url), 10_000))) throw new Error('nginx does not listen');
+  return url;
+}
+
+async function isAnswered(url: string): Promise<boolean> {
+  return fetch(url).then(
+    () => true,
+    () => false,
   );
 }
 
