@@ -5,7 +5,8 @@ import { createServer, type AddressInfo } from 'node:net';
 import { expect, it, onTestFinished } from 'vitest';
 import { writeRunbook } from '../e2e/rig.ts';
 import { needs } from '../require.ts';
-import { freePort, makeDesk, serve, startAgain, startNginx, startRun, tokenOf } from './rig.ts';
+import { freePort } from '../samples/rig.ts';
+import { makeDesk, serve, startAgain, startNginx, startRun, tokenOf } from './rig.ts';
 
 it('ServiceDoesNotAnswer is content with a server that takes work, and tells a pause', async () => {
   const { server, variables } = await serve();
@@ -126,14 +127,14 @@ it('ServiceIsSlow measures a server that is well, and sees runs that wait', asyn
 
 it('ServiceIsSlow names the part that is slow, and the route that makes it so', async () => {
   const { server, variables } = await serve();
-  await writeRunbook(server.folder, 'Large', { history: `\n${'A line of a record.\n'.repeat(1_500_000)}` });
-  let isOver = false;
-  const load = Array.from({ length: 3 }, async () => {
-    while (!isOver) await server.call('/api/runbooks/Large.md');
+  await writeRunbook(server.folder, 'Large', { history: `\n${'A line of a record.\n'.repeat(800_000)}` });
+  const over = new AbortController();
+  const load = Array.from({ length: 2 }, async () => {
+    while (!over.signal.aborted) await server.call('/api/runbooks/Large.md');
   });
   const desk = await makeDesk();
-  const slow = await desk.execute('ServiceIsSlow', { ...variables, SAMPLES: '5', LIMIT_MILLISECONDS: '20' });
-  isOver = true;
+  const slow = await desk.execute('ServiceIsSlow', { ...variables, SAMPLES: '4', LIMIT_MILLISECONDS: '20' });
+  over.abort();
   await Promise.all(load);
   expect(slow.stdout).toContain('It is slow because the server takes its time');
   expect(slow.stdout).toMatch(/Processor: \d+ % of one/);

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseRunbook } from '../../src/runbook/parse.ts';
 import { makeFolder, read, runbook } from '../e2e/rig.ts';
-import { root } from './rig.ts';
+import { root } from '../samples/rig.ts';
 
 const folder = path.join(root, 'runbooks');
 const files = (await readdir(folder)).filter((name) => name.endsWith('.md'));

@@ -1,7 +1,6 @@
 // Executes the runbooks of this project as an operator does: at a desk of their own, against a real server.
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { onTestFinished } from 'vitest';
@@ -17,10 +16,8 @@ import {
   type Result,
   type Running,
 } from '../e2e/rig.ts';
-import { until } from '../e2e/sandbox-rig.ts';
 import { startServer, type Server } from '../e2e/serve-rig.ts';
-
-export const root = path.join(import.meta.dirname, '..', '..');
+import { freePort, root, startTool } from '../samples/rig.ts';
 
 /** Of the servers and of whoever operates them. */
 export const SECRET = 'a secret of the operator, of no worth to anybody';
@@ -108,40 +105,28 @@ export async function startRun(server: Server): Promise<{
   return { id, stream, end: async () => writeFile(gate, '') };
 }
 
-/** Starts an nginx of this test alone. @returns its address */
-export async function startNginx(server: string, upstream = ''): Promise<string> {
+/**
+ * Starts an nginx of this test alone.
+ *
+ * @param server what its one server does
+ * @param besides what stands beside that, such as an upstream
+ * @returns its address
+ */
+export async function startNginx(server: string, besides = ''): Promise<string> {
   const folder = await makeFolder();
   const port = await freePort();
   const file = path.join(folder.path, 'nginx.conf');
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
     .map((name) => `${name}_temp_path ${folder.temporary}/${name};`)
     .join(' ');
-  await writeFile(
-    file,
-    `worker_processes 1; daemon off; pid ${folder.path}/nginx.pid; error_log stderr;
-     events {}
-     http { access_log off; ${temporary} ${upstream}
-       server { listen 127.0.0.1:${port}; proxy_buffering off; ${server} } }\n`,
-  );
-  const child = spawn('nginx', ['-e', 'stderr', '-p', folder.path, '-c', file], { stdio: 'ignore' });
-  onTestFinished(() => void child.kill('SIGTERM'));
-  const url = `http://127.0.0.1:${port}`;
-  if (!(await until(() => isAnswered(url), 10_000))) throw new Error('nginx does not listen');
-  return url;
-}
-
-async function isAnswered(url: string): Promise<boolean> {
-  return fetch(url).then(
-    () => true,
-    () => false,
-  );
-}
-
-/** A port of this machine where nothing listens. */
-export async function freePort(): Promise<number> {
-  const listener = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => void listener.once('listening', resolve));
-  const { port } = listener.address() as { readonly port: number };
-  await new Promise((resolve) => void listener.close(resolve));
-  return port;
+  const http = `access_log off; ${temporary} ${besides} server { listen 127.0.0.1:${port}; proxy_buffering off; ${server} }`;
+  await writeFile(file, `pid ${folder.path}/pid; error_log stderr notice; events {} http { ${http} }\n`);
+  const running = startTool(folder, ['nginx', '-c', file, '-p', folder.path, '-g', 'daemon off;']);
+  // Its workers outlive it where it is killed.
+  onTestFinished(async () => {
+    running.signal('SIGTERM');
+    await running.ended;
+  });
+  await running.printed(/start worker process \d/);
+  return `http://127.0.0.1:${port}`;
 }

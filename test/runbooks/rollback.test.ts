@@ -3,7 +3,8 @@ import path from 'node:path';
 import { expect, it } from 'vitest';
 import { makeFolder, read } from '../e2e/rig.ts';
 import { startServer, type Server } from '../e2e/serve-rig.ts';
-import { freePort, makeDesk, root, SECRET, tokenOf, type Desk } from './rig.ts';
+import { freePort, root } from '../samples/rig.ts';
+import { makeDesk, SECRET, tokenOf, type Desk } from './rig.ts';
 
 /** Versions of this program side by side, as the runbook wants them. */
 interface Releases {

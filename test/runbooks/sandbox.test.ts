@@ -5,7 +5,8 @@ import { expect, it } from 'vitest';
 import { read, writeRunbook } from '../e2e/rig.ts';
 import { makeOutside } from '../e2e/sandbox-rig.ts';
 import { needs } from '../require.ts';
-import { makeDesk, root, serve, startAgain, tokenOf } from './rig.ts';
+import { root } from '../samples/rig.ts';
+import { makeDesk, serve, startAgain, tokenOf } from './rig.ts';
 
 it('every runbook of a server does its work in bubblewrap', async (context) => {
   needs(context, 'linux', 'root', 'bubblewrap');
