@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { rename, writeFile } from 'node:fs/promises';
+import { access, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as passes } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -43,10 +43,11 @@ it('promtool accepts the files, and each alert fires when it should and not when
   await promtool('test', 'rules', 'test/samples/alerts.promtool.yml');
 });
 
-it('each alert says what it is, what it means, and which runbook of this project helps', () => {
+it('each alert says what it is, what it means, and which runbook of this project helps', async () => {
   for (const { alert, annotations } of rules) {
     expect(Object.keys(annotations), alert).toEqual(['summary', 'description', 'runbook']);
     expect(annotations['runbook']).toMatch(/^runbooks\/\w+\.md$/);
+    await access(path.join(root, annotations['runbook'] ?? ''));
   }
 });
 

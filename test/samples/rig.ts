@@ -6,6 +6,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { expect, onTestFinished } from 'vitest';
+import { settingNames, settingOf } from '../../src/settings/table.ts';
 import { startRunbook, type Folder, type Running } from '../e2e/rig.ts';
 
 export const root = path.join(import.meta.dirname, '..', '..');
@@ -25,6 +26,14 @@ export function substitute(text: string, replacements: readonly (readonly [strin
     expect(before, 'the sample').toContain(from);
     return before.replaceAll(from, to);
   }, text);
+}
+
+/** Fails for a variable that is no setting of ours, and for one that would have a secret stand in the file. */
+export function expectSettings(variables: readonly string[]): void {
+  const allowed = new Set(
+    settingNames.map((name) => (settingOf(name).secret && name !== 'REDIS_URL' ? `${name}_FILE` : name)),
+  );
+  expect(variables.filter((name) => !allowed.has(name))).toEqual([]);
 }
 
 /** Starts another program than ours in a test's folder; it is killed when the test is over. */
