@@ -45,6 +45,8 @@ export interface Block {
   readonly heading: string;
   /** The commands, without the prompts and the output of a `console` block. */
   readonly text: string;
+  /** What the page shows below it: a block `text` that follows. */
+  readonly shown?: string;
 }
 
 export interface Page {
@@ -101,16 +103,22 @@ export async function readPage(name: string): Promise<{ text: string; blocks: Bl
   const blocks: Block[] = [];
   const others: Block[] = [];
   let heading = '';
-  const visit = (node: Nodes): void => {
+  const visit = (node: Nodes, next?: Nodes): void => {
     if (node.type === 'heading') heading = toString(node);
     if (node.type === 'code') {
       const isCommands = LANGUAGES.has(node.lang ?? '');
       const commands = node.lang === 'console' ? promptedIn(node.value) : node.value;
-      const block = { page: name, line: node.position?.start.line ?? 0, heading, text: `${commands}\n` };
+      const block = {
+        page: name,
+        line: node.position?.start.line ?? 0,
+        heading,
+        text: `${commands}\n`,
+        ...(next?.type === 'code' && next.lang === 'text' && { shown: `${next.value}\n` }),
+      };
       if (!isCommands) others.push(block);
       else if (!elsewhere.some((begins) => block.text.startsWith(begins))) blocks.push(block);
     } else if ('children' in node) {
-      for (const child of node.children) visit(child);
+      for (const [index, child] of node.children.entries()) visit(child, node.children[index + 1]);
     }
   };
   visit(unified().use(remarkParse).parse(text));

@@ -89,3 +89,15 @@ export async function openShell(folder: Folder): Promise<Shell> {
 function quoted(value: string): string {
   return `'${value.replaceAll("'", `'\\''`)}'`;
 }
+
+/** Output without what differs from run to run and from machine to machine, to be held against what a page shows. */
+export function withoutChance(text: string): string {
+  return text
+    .replaceAll(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z/g, '<time>')
+    .replaceAll(/[\da-f]{8}-[\da-f]{4}-7[\da-f]{3}-[\da-f]{4}-[\da-f]{12}/g, '<run>')
+    .replaceAll(/\b\d+(?:\.\d+)? m?s\b/g, '<duration>')
+    .replaceAll(/sha256:[\da-f]+/g, '<digest>')
+    .replaceAll(/(?<= · |for )[a-z]\w*(?= ·|\.)/g, '<user>')
+    .replaceAll(/(?<=Working directory: ).*(?=\/runbook-)/g, '<folder>')
+    .replaceAll(/\(looked in [^)]*\)/g, '<folder>');
+}
