@@ -16,7 +16,7 @@ it('docs/run.md can be followed from top to bottom, and shows what one sees', as
     const exitCode = block.text.includes('--timeout') ? 124 : 0;
     const { stdout, stderr } = await shell.run(block, { exitCode });
     expect(withoutChance(stderr + stdout)).toContain(withoutChance(block.shown ?? ''));
-    if (block.text.includes('--json |')) {
+    if (block.text.includes('tail -n 1')) {
       const [, shown = ''] = /^```json\n(.*)\n```$/m.exec(page.text) ?? [];
       const keys = (line: string): string[] => Object.keys(JSON.parse(line) as object);
       expect(keys(stdout)).toEqual(keys(shown));
