@@ -11,7 +11,13 @@ import { startService, type Service } from './container.ts';
 import { expectSettings, root, sample, substitute } from './rig.ts';
 
 interface Compose {
-  readonly services: Readonly<Record<string, Service>>;
+  readonly services: Readonly<Record<string, ComposeService>>;
+}
+
+interface ComposeService extends Service {
+  readonly volumes: readonly string[];
+  readonly stop_grace_period: string;
+  readonly healthcheck: { readonly test: readonly string[] };
 }
 
 const files = ['single', 'several'] as const;
@@ -108,7 +114,7 @@ it('nginx.conf names the instances of compose/several.yaml', async () => {
   for (const [, service = '', port] of named) expect(services[service]?.environment['API_PORT']).toBe(port);
 });
 
-async function instancesOf(name: (typeof files)[number]): Promise<Service[]> {
+async function instancesOf(name: (typeof files)[number]): Promise<ComposeService[]> {
   const { services } = parse(await sample('compose', `${name}.yaml`)) as Compose;
   return Object.entries(services).flatMap(([each, service]) => (each.startsWith('runbook') ? service : []));
 }

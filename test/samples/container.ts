@@ -8,14 +8,11 @@ import { startServer, type Server } from '../e2e/serve-rig.ts';
 /** What is read of a service in a compose file. */
 export interface Service {
   readonly environment: Readonly<Record<string, string>>;
-  readonly volumes: readonly string[];
   readonly secrets: readonly string[];
   readonly tmpfs: readonly string[];
   readonly security_opt: readonly string[];
   readonly cap_drop: readonly string[];
   readonly read_only: boolean;
-  readonly stop_grace_period: string;
-  readonly healthcheck: { readonly test: readonly string[] };
 }
 
 /** The user of the image. */

@@ -1,0 +1,185 @@
+import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { expect, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
+import { policy } from '../../src/http/policy.ts';
+import { makeFolder, runbook, writeRunbook } from '../e2e/rig.ts';
+import { needs } from '../require.ts';
+import { startService } from './container.ts';
+import { expectSettings, sample, typeErrors } from './rig.ts';
+
+const types = {
+  Deployment: 'apps/v1',
+  Ingress: 'networking/v1',
+  PersistentVolumeClaim: 'core/v1',
+  Secret: 'core/v1',
+  Service: 'core/v1',
+} as const;
+
+interface Manifest {
+  readonly kind: keyof typeof types;
+  readonly metadata: { readonly name: string };
+}
+
+interface Named {
+  readonly name: string;
+}
+
+interface Container {
+  readonly ports: readonly (Named & { readonly containerPort: number })[];
+  readonly env: readonly (Named & { readonly value: string })[];
+  readonly volumeMounts: readonly (Named & { readonly mountPath: string; readonly readOnly?: boolean })[];
+  readonly securityContext: {
+    readonly allowPrivilegeEscalation: boolean;
+    readonly readOnlyRootFilesystem: boolean;
+    readonly capabilities: { readonly drop: readonly string[] };
+  };
+  readonly startupProbe: Probe;
+  readonly livenessProbe: Probe;
+  readonly readinessProbe: Probe;
+}
+
+interface Probe {
+  readonly httpGet: { readonly path: string; readonly port: string };
+}
+
+interface Deployment {
+  readonly spec: {
+    readonly selector: { readonly matchLabels: object };
+    readonly template: {
+      readonly metadata: { readonly labels: object };
+      readonly spec: {
+        readonly containers: readonly Container[];
+        readonly terminationGracePeriodSeconds: number;
+        readonly volumes: readonly (Named & {
+          readonly emptyDir?: object;
+          readonly secret?: { secretName: string };
+        })[];
+      };
+    };
+  };
+}
+
+const manifests = await Promise.all(
+  ['deployment', 'service', 'secret', 'ingress'].map(async (name) =>
+    parseAllDocuments(await sample('kubernetes', `${name}.yaml`)).map(
+      (document) => document.toJS() as Manifest,
+    ),
+  ),
+).then((all) => all.flat());
+const deployment = manifests.find(({ kind }) => kind === 'Deployment') as unknown as Deployment;
+const pod = deployment.spec.template.spec;
+const [container] = pod.containers as [Container];
+const env = Object.fromEntries(container.env.map(({ name, value }) => [name, value]));
+
+it('each manifest is what the API of Kubernetes takes', async () => {
+  expect(manifests.map(({ kind }) => kind).toSorted()).toEqual(Object.keys(types));
+  expect(await typeErrors('manifests', checked(manifests))).toBe('');
+  const wrong = structuredClone(manifests) as unknown as [Deployment];
+  Object.assign(wrong[0].spec.template.spec.containers[0]?.securityContext ?? {}, { runAsNoRoot: true });
+  expect(await typeErrors('wrong-manifests', checked(wrong as unknown as Manifest[]))).toContain(
+    'runAsNoRoot',
+  );
+});
+
+it('they name each other', async () => {
+  const text = JSON.stringify(manifests);
+  expect(deployment.spec.template.metadata.labels).toEqual(deployment.spec.selector.matchLabels);
+  const names = (kind: string) => manifests.flatMap((each) => (each.kind === kind ? each.metadata.name : []));
+  expect(text).toContain(`"claimName":"${names('PersistentVolumeClaim')[0]}"`);
+  expect(text).toContain(`"secretName":"${names('Secret')[0]}"`);
+  expect(text).toContain(`"service":{"name":"${names('Service')[0]}"`);
+  expect(container.volumeMounts.map(({ name }) => name).toSorted()).toEqual(
+    pod.volumes.map(({ name }) => name).toSorted(),
+  );
+  // What the comment makes is what is mounted.
+  expect(await sample('kubernetes', 'deployment.yaml')).toContain(
+    'create secret generic runbook --from-literal=jwt_secret=',
+  );
+  expect(await sample('kubernetes', 'deployment.yaml')).toContain(
+    'create configmap runbooks --from-file=runbooks/',
+  );
+});
+
+it('the pod sets nothing but settings, is asked at its port, and has time to let runs end', () => {
+  expectSettings(Object.keys(env));
+  expect(container.ports).toEqual([{ name: 'http', containerPort: Number(env['API_PORT']) }]);
+  for (const probe of [container.startupProbe, container.livenessProbe, container.readinessProbe])
+    expect(probe.httpGet.port).toBe('http');
+  expect(pod.terminationGracePeriodSeconds).toBeGreaterThan(
+    Number(env['SHUTDOWN_GRACE_SECONDS']) + Number(env['KILL_GRACE_SECONDS']),
+  );
+});
+
+it('the ingress lets in to every route but to /metrics and /readyz', () => {
+  const { spec } = manifests.find(({ kind }) => kind === 'Ingress') as unknown as {
+    readonly spec: { rules: { http: { paths: { path: string; pathType: string }[] } }[] };
+  };
+  const paths = spec.rules.flatMap(({ http }) => http.paths);
+  const isLetIn = (url: string) =>
+    paths.some(
+      ({ path: each, pathType }) => url === each || (pathType === 'Prefix' && url.startsWith(`${each}/`)),
+    );
+  const kept = Object.keys(policy).flatMap((row) => (isLetIn(row.split(' ')[1] ?? '') ? [] : row));
+  // A login for developers is none of a cluster's.
+  expect(kept).toEqual(['GET /readyz', 'GET /metrics', 'POST /dev-login']);
+});
+
+it('a server starts with this environment and these restrictions, and answers its probes', async (context) => {
+  needs(context, 'bubblewrap', 'root', 'mount');
+  const folder = await makeFolder();
+  // As a ConfigMap is mounted: each file is a link into a folder, which is one itself.
+  const data = path.join(folder.path, '..2026_11_22');
+  await mkdir(data);
+  const file = await writeRunbook(folder, 'Who', { script: 'id -u' });
+  await rename(file, path.join(data, 'Who.md'));
+  await symlink('..2026_11_22', path.join(folder.path, '..data'));
+  await symlink('..data/Who.md', file);
+
+  const { securityContext, volumeMounts } = container;
+  const isEmptyDir = (name: string) => pod.volumes.some((volume) => volume.name === name && volume.emptyDir);
+  const server = await startService(
+    {
+      environment: env,
+      secrets: ['jwt_secret'],
+      // Whose group all may write to; a file in it may be executed.
+      tmpfs: volumeMounts.flatMap(({ name, mountPath }) =>
+        isEmptyDir(name) ? `${mountPath}:exec,gid=10001,mode=2777` : [],
+      ),
+      security_opt: securityContext.allowPrivilegeEscalation ? [] : ['no-new-privileges:true'],
+      cap_drop: securityContext.capabilities.drop,
+      read_only: securityContext.readOnlyRootFilesystem,
+    },
+    folder,
+  );
+  for (const { httpGet } of [container.startupProbe, container.livenessProbe, container.readinessProbe])
+    expect((await server.call(httpGet.path)).json()).toMatchObject({ status: 'ok', sandbox: 'bubblewrap' });
+  const { events } = await server.execute('Who.md');
+  expect(JSON.parse(events.at(-1)?.data ?? '')).toMatchObject({ return_code: 0, stdout: '10001\n' });
+  // Its history waits: nobody can write to a ConfigMap.
+  const history = await server.call('/api/runbooks/Who.md/history');
+  expect(history.json()).toMatchObject({ entries: [expect.objectContaining({ exit_code: 0 })] });
+});
+
+it('with the secret as it stands in the file no server starts', async () => {
+  const { stringData } = manifests.find(({ kind }) => kind === 'Secret') as unknown as {
+    readonly stringData: Readonly<Record<string, string>>;
+  };
+  const folder = await makeFolder();
+  const JWT_SECRET_FILE = path.join(folder.home, 'jwt_secret');
+  await writeFile(JWT_SECRET_FILE, stringData['jwt_secret'] ?? '');
+  const { exitCode, stderr } = await runbook(folder, ['serve'], {
+    env: { RUNBOOKS_DIR: folder.path, JWT_SECRET_FILE },
+  });
+  expect([exitCode, stderr]).toEqual([1, expect.stringContaining('JWT_SECRET')]);
+});
+
+function checked(all: readonly Manifest[]): string {
+  return all
+    .flatMap((manifest, index) => {
+      const { kind } = manifest;
+      const type = `import('kubernetes-types/${types[kind]}.d.ts').${kind}`;
+      return `export const manifest${index}: ${type} = ${JSON.stringify(manifest, null, 1)};`;
+    })
+    .join('\n');
+}
