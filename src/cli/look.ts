@@ -54,14 +54,14 @@ export function isInteractive(): boolean {
   return isatty(0) && isatty(2) && !process.env['CI'];
 }
 
-/** Writes and waits until the stream takes more; a stream whose reader has gone takes everything. */
+/** Writes and waits until the system has taken it; a stream whose reader has gone takes everything. */
 export async function write(stream: NodeJS.WriteStream, data: string | Uint8Array): Promise<void> {
-  if (!stream.writable || stream.write(data)) return;
-  await new Promise<void>((resolve) => {
-    const done = (): void => {
-      for (const event of ['drain', 'close', 'error']) stream.off(event, done);
-      resolve();
-    };
-    for (const event of ['drain', 'close', 'error']) stream.on(event, done);
-  });
+  if (!stream.writable) return;
+  const written = Promise.withResolvers<void>();
+  stream.write(data, () => written.resolve());
+  if (stream.writableLength === 0) return;
+  const gone = (): void => written.resolve();
+  stream.once('close', gone).once('error', gone);
+  await written.promise;
+  stream.off('close', gone).off('error', gone);
 }

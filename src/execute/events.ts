@@ -48,6 +48,7 @@ export type SandboxLevel = 'bubblewrap' | 'process' | 'none';
 export interface OutputEvent {
   readonly type: 'output';
   readonly stream: StreamName;
+  /** Overwritten once the next event is asked for: who wants to keep it makes a copy. */
   readonly data: Uint8Array;
   /** The position of `data` in its stream, in bytes. */
   readonly offset: number;

@@ -1,6 +1,6 @@
-import type { Readable } from 'node:stream';
 import { monotonicMs } from '../clock.ts';
 import type { OutputEvent, StreamName } from './events.ts';
+import type { PipeReader } from './pipes.ts';
 
 /** Read ahead of a slow consumer at most this much, then let the script wait. */
 const MAX_QUEUED_BYTES = 1024 * 1024;
@@ -23,12 +23,18 @@ interface OutputQueue {
   readonly before: () => string;
 }
 
-/** Merges the two streams in order of arrival, and stops reading while the consumer is behind. */
+/**
+ * Merges the two streams in order of arrival, and stops reading while the consumer is behind. What an event holds is
+ * overwritten once the next one is asked for.
+ *
+ * @param isKept whether it must not be, for somebody may still be at it
+ */
 export function outputQueue(
-  streams: readonly (readonly [StreamName, Readable])[],
+  streams: readonly (readonly [StreamName, PipeReader])[],
   hasStarted: () => boolean,
+  isKept: () => boolean,
 ): OutputQueue {
-  const queued: OutputEvent[] = [];
+  const queued: { readonly event: OutputEvent; readonly done: () => void }[] = [];
   let queuedBytes = 0;
   let open = streams.length;
   let draining = false;
@@ -38,7 +44,7 @@ export function outputQueue(
   let waitLeftMs = MAX_DRAIN_WAIT_MS;
   let wake = (): void => undefined;
   const close = (): void => {
-    for (const [, reader] of streams) reader.destroy();
+    for (const [, reader] of streams) reader.close();
   };
   const cutOff = (): void => {
     wasHeldOpen = true;
@@ -47,22 +53,21 @@ export function outputQueue(
   for (const [stream, reader] of streams) {
     let offset = 0;
     let drainedBytes = 0;
-    reader.on('data', (data: Uint8Array) => {
+    const take = (data: Uint8Array, done: () => void): void => {
       if (!hasStarted()) {
         before += String(data);
+        done();
         return;
       }
       if (stream === 'stderr') lastErrors = endOf(lastErrors, data);
       if (draining && (drainedBytes += data.length) > MAX_DRAIN_BYTES) cutOff();
-      queued.push({ type: 'output', stream, data, offset });
+      queued.push({ event: { type: 'output', stream, data, offset }, done });
       offset += data.length;
       queuedBytes += data.length;
       if (queuedBytes > MAX_QUEUED_BYTES) for (const [, other] of streams) other.pause();
       wake();
-    });
-    // An error of the pipe ends it; what was read stays.
-    reader.on('error', () => reader.destroy());
-    reader.once('close', () => {
+    };
+    reader.start(take, () => {
       open--;
       wake();
     });
@@ -78,11 +83,12 @@ export function outputQueue(
   return {
     async *events() {
       for (;;) {
-        const event = queued.shift();
-        if (event) {
-          queuedBytes -= event.data.length;
+        const next = queued.shift();
+        if (next) {
+          queuedBytes -= next.event.data.length;
           if (queuedBytes <= MAX_QUEUED_BYTES / 2) for (const [, reader] of streams) reader.resume();
-          yield event;
+          yield next.event;
+          if (!isKept()) next.done();
         } else if (open === 0) return;
         else await waitForMore();
       }
@@ -101,5 +107,5 @@ export function outputQueue(
 const LAST_BYTES = 8192;
 
 function endOf(earlier: Uint8Array, data: Uint8Array): Uint8Array {
-  return (data.length < LAST_BYTES ? Buffer.concat([earlier, data]) : data).subarray(-LAST_BYTES);
+  return Buffer.concat([earlier, data.subarray(-LAST_BYTES)]).subarray(-LAST_BYTES);
 }

@@ -47,6 +47,8 @@ export async function* runProcess(
       ['stderr', pipes[1].reader],
     ],
     () => hasStarted(),
+    // Then nobody waits any more until it is written.
+    () => options.kill.aborted,
   );
   const launched = launchOnto(pipes, options, queue.close);
   ({ hasStarted } = launched);
@@ -93,7 +95,7 @@ async function prepared(
 
 function closePipes(pipes: readonly Pipe[]): void {
   closeWriters(pipes);
-  for (const { reader } of pipes) reader.destroy();
+  for (const { reader } of pipes) reader.close();
 }
 
 function notReached(said: string, how: number | NodeJS.Signals | null): NotReached {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -260,6 +261,27 @@ it('keeps the beginning and the end of what is too long for a document, and hand
   expect(bytes).toBe(3_000_000);
   const [entry] = await historyOf(file);
   expect(entry?.stdout).toBe(`${'x'.repeat(32_768)}\n[… 2934464 bytes left out …]\n${'x'.repeat(32_768)}\n`);
+});
+
+it('leaves what it has handed on as it was, however long the consumer is at it, until that asks for more', async () => {
+  const file = await writeRunbook(folder, 'Doc', {
+    script: 'seq 2000000 & seq -w 3000000 5000000 >&2; wait',
+  });
+  const streams = { stdout: createHash('sha256'), stderr: createHash('sha256') };
+  let turns = 0;
+  for await (const event of execute(file, request(), deps())) {
+    if (event.type !== 'output') continue;
+    // Others are read meanwhile.
+    if (turns++ % 4 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    streams[event.stream].update(event.data);
+  }
+  const digest = (from: number, to: number): string => {
+    const hash = createHash('sha256');
+    for (let number = from; number <= to; number++) hash.update(`${number}\n`);
+    return hash.digest('hex');
+  };
+  expect(streams.stdout.digest('hex')).toBe(digest(1, 2_000_000));
+  expect(streams.stderr.digest('hex')).toBe(digest(3_000_000, 5_000_000));
 });
 
 it('waits for a slow consumer and does not call that a timeout', async () => {
