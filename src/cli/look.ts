@@ -58,8 +58,9 @@ export function isInteractive(): boolean {
 export async function write(stream: NodeJS.WriteStream, data: string | Uint8Array): Promise<void> {
   if (!stream.writable) return;
   const written = Promise.withResolvers<void>();
-  stream.write(data, () => written.resolve());
-  if (stream.writableLength === 0) return;
+  const takesMore = stream.write(data, () => written.resolve());
+  // Bun says 0 of what it has not written, too.
+  if (takesMore && stream.writableLength === 0) return;
   const gone = (): void => written.resolve();
   stream.once('close', gone).once('error', gone);
   await written.promise;
