@@ -28,6 +28,16 @@ export const RUN_ELSEWHERE: readonly { page: string; begins: string; because: st
     begins: 'npm ci',
     because: '.ci/run does both, for they fetch packages',
   },
+  ...[
+    'docker compose -f single.yaml up',
+    'docker compose -f several.yaml up',
+    'docker compose -f several.yaml exec',
+    'kubectl create',
+  ].map((begins) => ({
+    page: 'docs/deploy.md',
+    begins,
+    because: 'there is neither Docker nor a cluster: test/samples starts the servers as these files say',
+  })),
   {
     page: 'CONTRIBUTING.md',
     begins: 'npm ci\nnpm test',

@@ -1,4 +1,4 @@
-import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
@@ -6,7 +6,7 @@ import { policy } from '../../src/http/policy.ts';
 import { makeFolder, runbook, writeRunbook } from '../e2e/rig.ts';
 import { needs } from '../require.ts';
 import { startService } from './container.ts';
-import { expectSettings, sample, typeErrors } from './rig.ts';
+import { expectSettings, root, sample, typeErrors } from './rig.ts';
 
 const types = {
   Deployment: 'apps/v1',
@@ -53,7 +53,7 @@ interface Deployment {
         readonly terminationGracePeriodSeconds: number;
         readonly volumes: readonly (Named & {
           readonly emptyDir?: object;
-          readonly secret?: { secretName: string };
+          readonly configMap?: { readonly name: string };
         })[];
       };
     };
@@ -92,13 +92,14 @@ it('they name each other', async () => {
   expect(container.volumeMounts.map(({ name }) => name).toSorted()).toEqual(
     pod.volumes.map(({ name }) => name).toSorted(),
   );
-  // What the comment makes is what is mounted.
-  expect(await sample('kubernetes', 'deployment.yaml')).toContain(
-    'create secret generic runbook --from-literal=jwt_secret=',
+  // What docs/deploy.md makes is what is mounted.
+  const page = await readFile(path.join(root, 'docs', 'deploy.md'), 'utf8');
+  expect(page).toContain(
+    `create configmap ${pod.volumes.find(({ configMap }) => configMap)?.configMap?.name} `,
   );
-  expect(await sample('kubernetes', 'deployment.yaml')).toContain(
-    'create configmap runbooks --from-file=runbooks/',
-  );
+  const [secret = ''] = names('Secret');
+  const [file = ''] = env['JWT_SECRET_FILE']?.split('/').slice(-1) ?? [];
+  expect(page).toContain(`create secret generic ${secret} --from-literal=${file}=`);
 });
 
 it('the pod sets nothing but settings, is asked at its port, and has time to let runs end', () => {

@@ -8,7 +8,6 @@ import { startServer, type Server } from '../e2e/serve-rig.ts';
 import { startRedis } from '../http/redis-server.ts';
 import { needs } from '../require.ts';
 import { startNginx, type Nginx } from './nginx.ts';
-import { freePort } from './rig.ts';
 
 it('output comes through nginx, TLS and HTTP/2 while the script still runs', async (context) => {
   const { nginx, servers, go } = await start(context);
@@ -170,7 +169,6 @@ async function start(
   const signal = path.join(folder.path, 'go');
   const script = `echo begun; until [ -e ${signal} ]; do sleep 0.05; done; echo ended`;
   await writeRunbook(folder, 'Waits', { script });
-  const places = { port: await freePort(), plainPort: await freePort() };
   const env = {
     RATE_LIMIT_ENABLED: 'true',
     RATE_LIMIT_STORAGE_BACKEND: 'redis',
@@ -180,7 +178,7 @@ async function start(
     MAX_CONCURRENT_RUNS: '20',
   };
   const servers = [await startServer(folder, env), await startServer(folder, env)] as const;
-  return { nginx: await startNginx(servers, places), servers, go: () => writeFile(signal, '') };
+  return { nginx: await startNginx(servers), servers, go: () => writeFile(signal, '') };
 }
 
 async function bearer(server: Server, subject: string): Promise<Record<string, string>> {

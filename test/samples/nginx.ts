@@ -6,9 +6,9 @@ import { request as httpsRequest } from 'node:https';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { onTestFinished, vi } from 'vitest';
-import { makeFolder } from '../e2e/rig.ts';
+import { makeFolder, type Folder } from '../e2e/rig.ts';
 import type { Server } from '../e2e/serve-rig.ts';
-import { sample, startTool, substitute } from './rig.ts';
+import { freePort, sample, startTool, substitute } from './rig.ts';
 
 const NAME = 'runbooks.example.com';
 
@@ -38,40 +38,19 @@ interface Answer {
   readonly text: string;
 }
 
-/** What stands in for what in the sample. */
+/** What stands in for the ports and the instances of the sample. */
 export interface Places {
   readonly port: number;
   readonly plainPort: number;
+  readonly instances: readonly [string, string];
 }
 
-/** Starts nginx before two servers. @param places where these are to know it before it runs */
-export async function startNginx(servers: readonly [Server, Server], places: Places): Promise<Nginx> {
+/** Starts nginx before two servers. */
+export async function startNginx(servers: readonly [Server, Server]): Promise<Nginx> {
   const folder = await makeFolder();
-  const { port, plainPort } = places;
-  await promisify(execFile)(
-    'openssl',
-    [
-      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'],
-      ...['-subj', `/CN=${NAME}`, '-addext', `subjectAltName=DNS:${NAME}`],
-      ...['-keyout', 'tls.key', '-out', 'tls.crt'],
-    ],
-    { cwd: folder.path },
-  );
-  const ca = await readFile(path.join(folder.path, 'tls.crt'));
-  const file = path.join(folder.path, 'nginx.conf');
-  const log = path.join(folder.path, 'access.log');
-  const text = substitute(await sample('nginx', 'nginx.conf'), [
-    ['/tmp/', `${folder.temporary}/`],
-    ['/etc/nginx/tls/', `${folder.path}/`],
-    ['/dev/stdout', log],
-    // So that it says when it has begun.
-    ['error_log stderr warn', 'error_log stderr notice'],
-    ['listen 80;', `listen 127.0.0.1:${plainPort};`],
-    ['listen 443 ', `listen 127.0.0.1:${port} `],
-    ['runbook-1:8083', servers[0].url.replace('http://', '')],
-    ['runbook-2:8083', servers[1].url.replace('http://', '')],
-  ]);
-  await writeFile(file, text);
+  const [port, plainPort] = [await freePort(), await freePort()];
+  const [one, other] = servers.map(({ url }) => url.replace('http://', '')) as [string, string];
+  const { file, log, ca } = await writeNginxFiles(folder, { port, plainPort, instances: [one, other] });
   await promisify(execFile)('nginx', ['-t', '-q', '-c', file, '-p', folder.path]);
   const running = startTool(folder, ['nginx', '-c', file, '-p', folder.path, '-g', 'daemon off;']);
   // Its workers outlive it where it is killed.
@@ -129,4 +108,35 @@ export async function startNginx(servers: readonly [Server, Server], places: Pla
 
 function pairs(raw: readonly string[]): [string, string][] {
   return raw.flatMap((name, index) => (index % 2 === 0 ? [[name.toLowerCase(), raw[index + 1] ?? '']] : []));
+}
+
+/** Writes the sample, with other places in it, and a certificate for its name. */
+export async function writeNginxFiles(
+  folder: Folder,
+  { port, plainPort, instances }: Places,
+): Promise<{ readonly file: string; readonly log: string; readonly ca: Buffer }> {
+  await promisify(execFile)(
+    'openssl',
+    [
+      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'],
+      ...['-subj', `/CN=${NAME}`, '-addext', `subjectAltName=DNS:${NAME}`],
+      ...['-keyout', 'tls.key', '-out', 'tls.crt'],
+    ],
+    { cwd: folder.path },
+  );
+  const file = path.join(folder.path, 'nginx.conf');
+  const log = path.join(folder.path, 'access.log');
+  const text = substitute(await sample('nginx', 'nginx.conf'), [
+    ['/tmp/', `${folder.temporary}/`],
+    ['/etc/nginx/tls/', `${folder.path}/`],
+    ['/dev/stdout', log],
+    // So that it says when it has begun.
+    ['error_log stderr warn', 'error_log stderr notice'],
+    ['listen 80;', `listen 127.0.0.1:${plainPort};`],
+    ['listen 443 ', `listen 127.0.0.1:${port} `],
+    ['runbook-1:8083', instances[0]],
+    ['runbook-2:8083', instances[1]],
+  ]);
+  await writeFile(file, text);
+  return { file, log, ca: await readFile(path.join(folder.path, 'tls.crt')) };
 }
