@@ -11,7 +11,7 @@ import { serverSettingNames, type App, type ServerContext, type ServerSettings }
 import { createLog } from './log.ts';
 import { createMetrics } from './plugins/metrics.ts';
 import { openRuns, openStreamTokens } from './runs/open.ts';
-import { checkLogin, checkState, tellOverruled, tellSandbox } from './start.ts';
+import { checkLogin, checkState, checkWorkspaces, tellOverruled, tellSandbox } from './start.ts';
 
 /** A hash of all that parsing depends on; the build sets it. */
 declare const PARSER: string;
@@ -79,6 +79,7 @@ export async function createContext(
 ): Promise<ServerContext> {
   const library = await openLibrary(settings.RUNBOOKS_DIR, settings.STATE_DIR);
   await checkState(settings.STATE_DIR);
+  await checkWorkspaces(settings.EXECUTION_DIR);
   const surroundings = {
     settings,
     environment,

@@ -23,6 +23,22 @@ export async function checkState(folder: string): Promise<void> {
   }
 }
 
+/** @throws RunbookError `unreadable` where no workspace could be made */
+export async function checkWorkspaces(folder: string): Promise<void> {
+  try {
+    await access(folder, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw new RunbookError(
+      'unreadable',
+      `The folder of workspaces ${folder} cannot be written (${systemCode(error)})`,
+      {
+        hint: 'Name another with EXECUTION_DIR, or make it and give it to this user.',
+        cause: error,
+      },
+    );
+  }
+}
+
 /**
  * A login without a password is for a developer's machine.
  *
