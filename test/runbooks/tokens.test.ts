@@ -1,3 +1,5 @@
+import { rename, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { expect, it } from 'vitest';
 import { makeFolder, writeRunbook } from '../e2e/rig.ts';
 import type { Server } from '../e2e/serve-rig.ts';
@@ -112,4 +114,21 @@ it('TokensAbused counts who was turned away, and stops the server only where it 
   const nobody = await desk.execute('TokensAbused', { ...quick, TOKEN: await tokenOf('bob', []) });
   expect(nobody.stderr).toContain('none of ADMIN_ROLES');
   expect(nobody.exitCode).toBe(1);
+});
+
+it('TokensAbused stops a server also where its audit trail can neither be read nor written', async () => {
+  const { server, variables } = await serve();
+  const run = await startRun(server);
+  const trail = path.join(server.folder.state, 'audit');
+  await rename(trail, `${trail}-away`);
+  await writeFile(trail, '');
+  const desk = await makeDesk();
+  const unknown = await desk.execute('TokensAbused', variables);
+  expect(unknown.stderr).toContain('so that nobody knows');
+  expect(unknown.exitCode).toBe(1);
+  const stop = await desk.execute('TokensAbused', { ...variables, REMEDY: 'stop' });
+  expect(stop.stdout).toContain('POST /api/pause: done, and not written into the audit trail');
+  expect(stop.stdout).toContain('The mode of the server is paused\nNo run goes on\n');
+  expect(stop.exitCode).toBe(0);
+  expect((await server.record(run.id)).state).toBe('cancelled');
 });
