@@ -5,10 +5,10 @@ import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { makeFolder, runbook, writeRunbook } from '../e2e/rig.ts';
-import { startRedis } from '../http/redis-server.ts';
+import type { Server } from '../e2e/serve-rig.ts';
 import { needs } from '../require.ts';
 import { startService, type Service } from './container.ts';
-import { expectSettings, root, sample, substitute } from './rig.ts';
+import { expectSettings, freePort, root, sample, startTool, substitute } from './rig.ts';
 
 interface Compose {
   readonly services: Readonly<Record<string, ComposeService>>;
@@ -56,15 +56,19 @@ describe.each(files)('compose/%s.yaml', (name) => {
       ...(name === 'several' ? (['redis-server'] as const) : []),
     );
     const folder = await makeFolder();
+    const secret = path.join(folder.temporary, 'jwt_secret');
     await writeRunbook(folder, 'Who', {
-      script: 'id -u; ls /run/secrets; grep NoNewPrivs /proc/self/status',
+      script: `id -u; grep NoNewPrivs /proc/self/status; cat ${secret} || echo hidden`,
     });
+    await writeRunbook(folder, 'Long', { script: 'echo begun; exec sleep 1000' });
     const services = await instancesOf(name);
     const elsewhere: Record<string, string> = {};
     if (name === 'several') {
-      const redis = await startRedis();
-      context.onTestFinished(async () => redis[Symbol.asyncDispose]());
-      elsewhere['REDIS_URL'] = redis.url;
+      const port = await freePort();
+      const [command = '', ...args] = await redisCommand();
+      const there = ['--bind', '127.0.0.1', '--port', String(port), '--dir', folder.temporary];
+      await startTool(folder, [command, ...args, ...there]).printed(/Ready to accept connections/);
+      elsewhere['REDIS_URL'] = `redis://127.0.0.1:${port}`;
     }
     const servers = await Promise.all(services.map((service) => startService(service, folder, elsewhere)));
     expect(servers).toHaveLength(name === 'several' ? 2 : 1);
@@ -77,7 +81,7 @@ describe.each(files)('compose/%s.yaml', (name) => {
         run_id: string;
         warnings: string[];
       };
-      expect(done).toMatchObject({ stdout: '10001\nNoNewPrivs:\t1\n', warnings: [] });
+      expect(done).toMatchObject({ stdout: '10001\nNoNewPrivs:\t1\nhidden\n', warnings: [] });
       runs.push(done.run_id);
       const [command, ...args] = (services[index]?.healthcheck.test ?? []).slice(1);
       expect(command).toBe('/usr/local/bin/healthcheck');
@@ -86,6 +90,8 @@ describe.each(files)('compose/%s.yaml', (name) => {
       });
     }
     // Each shows the runs of all.
+    const [first, last] = [servers[0], servers.at(-1)] as [Server, Server];
+    await showsAndCancels(last, first);
     for (const server of servers) {
       for (const id of runs) expect((await server.call(`/api/runs/${id}`)).status).toBe(200);
       expect((await server.call('/metrics')).text).toContain('runbook_rate_limit_backend_up 1');
@@ -113,6 +119,25 @@ it('nginx.conf names the instances of compose/several.yaml', async () => {
   expect(named).toHaveLength(2);
   for (const [, service = '', port] of named) expect(services[service]?.environment['API_PORT']).toBe(port);
 });
+
+/** What one instance has started, another one shows as it goes on, and cancels. */
+async function showsAndCancels(one: Server, other: Server): Promise<void> {
+  const headers = { prefer: 'respond-async' };
+  const accepted = await other.call('/api/runbooks/Long.md/execute', { method: 'POST', headers });
+  expect(accepted.status, accepted.text).toBe(202);
+  const { run_id: id } = accepted.json() as { run_id: string };
+  const stream = await one.open(`/api/runs/${id}/events`);
+  await stream.received(/data: begun/);
+  expect((await one.call(`/api/runs/${id}/cancel`, { method: 'POST' })).status).toBe(202);
+  expect(await stream.ended).toContain('"outcome": "cancelled"');
+}
+
+async function redisCommand(): Promise<readonly string[]> {
+  const { services } = parse(await sample('compose', 'several.yaml')) as {
+    readonly services: { readonly redis: { readonly command: readonly string[] } };
+  };
+  return services.redis.command;
+}
 
 async function instancesOf(name: (typeof files)[number]): Promise<ComposeService[]> {
   const { services } = parse(await sample('compose', `${name}.yaml`)) as Compose;
