@@ -5,6 +5,8 @@ export default defineConfig({
   define: { VERSION: '"0.0.0-test"', PARSER: '"test"' },
   test: {
     include: ['test/**/*.test.ts'],
+    // They have images built first, of root: `npm run test:images`.
+    exclude: ['test/images/**'],
     globalSetup: ['test/scratch.ts'],
     setupFiles: ['test/setup.ts'],
     // Guards against a hang, and no more: tests of real processes take their time on a busy machine.

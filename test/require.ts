@@ -15,6 +15,9 @@ const components = {
   python3: () => isOnPath('python3'),
   chromium: () => isOnPath('chromium'),
   tmux: () => isOnPath('tmux'),
+  buildah: () => isOnPath('buildah'),
+  debootstrap: () => isOnPath('debootstrap'),
+  runc: () => isOnPath('runc'),
   'redis-server': () => isOnPath('redis-server'),
   nginx: () => isOnPath('nginx'),
   openssl: () => isOnPath('openssl'),
@@ -48,11 +51,16 @@ export type Component = keyof typeof components;
  * @example it('does this', async (context) => { needs(context, 'zsh', 'root'); … })
  */
 export function needs(context: TestContext, ...wanted: readonly Component[]): void {
-  const missing = wanted.filter((component) => !isThere(component));
-  if (missing.length === 0) return;
-  const message = `this machine lacks: ${missing.join(', ')}`;
+  const lacking = missing(...wanted);
+  if (lacking.length === 0) return;
+  const message = `this machine lacks: ${lacking.join(', ')}`;
   if (process.env['RUNBOOK_TEST_REQUIRE'] === 'all') throw new Error(message);
   context.skip(message);
+}
+
+/** What of it is not there. */
+export function missing(...wanted: readonly Component[]): Component[] {
+  return wanted.filter((component) => !isThere(component));
 }
 
 const bubblewrap = [
