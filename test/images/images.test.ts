@@ -19,8 +19,9 @@ function token(...roles: string[]): Promise<string> {
 
 const sample = readFileSync(path.join(root, 'samples/runbooks/SimpleRunbook.md'), 'utf8');
 
-for (const image of Object.values(images)) {
-  const isExtended = image.includes('extended');
+const all = Object.values(images);
+
+for (const image of all) {
   const hasRunbooks = image.includes('with-runbooks');
 
   describe(`the image ${image}`, () => {
@@ -62,27 +63,29 @@ for (const image of Object.values(images)) {
       expect(ran.stdout).toContain('Test variable value: hello');
       expect(ran.stdout).toContain('exit code 0');
     });
+  });
+}
 
-    if (hasRunbooks)
-      it('has the runbooks, which are all valid', async (context) => {
-        const container = makeContainer(context, image);
-        const { exitCode, stdout } = await container.run(['runbook', 'validate', '--static']);
-        expect([exitCode, stdout]).toEqual([
-          0,
-          expect.stringMatching(/\/opt\/stage0\/runbooks\/VerifyAuditTrail\.md/),
-        ]);
-        expect(stdout).toMatch(/0 invalid; 0 errors/);
-      });
+for (const image of all.filter((name) => name.endsWith('with-runbooks'))) {
+  it(`${image} has the runbooks, which are all valid`, async (context) => {
+    const container = makeContainer(context, image);
+    const { exitCode, stdout } = await container.run(['runbook', 'validate', '--static']);
+    expect([exitCode, stdout]).toEqual([
+      0,
+      expect.stringMatching(/\/opt\/stage0\/runbooks\/VerifyAuditTrail\.md/),
+    ]);
+    expect(stdout).toMatch(/0 invalid; 0 errors/);
+  });
+}
 
-    if (isExtended)
-      it('has the command lines of Docker and GitHub', async (context) => {
-        const container = makeContainer(context, image);
-        const { exitCode, stdout } = await container.run(['sh', '-c', 'docker --version && gh --version']);
-        expect([exitCode, stdout]).toEqual([
-          0,
-          expect.stringMatching(/^Docker version \d\d[\s\S]*gh version \d/),
-        ]);
-      });
+for (const image of all.filter((name) => name.includes('extended'))) {
+  it(`${image} has the command lines of Docker and GitHub`, async (context) => {
+    const container = makeContainer(context, image);
+    const { exitCode, stdout } = await container.run(['sh', '-c', 'docker --version && gh --version']);
+    expect([exitCode, stdout]).toEqual([
+      0,
+      expect.stringMatching(/^Docker version \d\d[\s\S]*gh version \d/),
+    ]);
   });
 }
 
