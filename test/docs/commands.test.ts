@@ -1,7 +1,12 @@
 // Every command of every page is run by a test (page.ts says how); here it is seen to that no page is forgotten.
 import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
+import type { Nodes } from 'mdast';
+import remarkGfm from 'remark-gfm';
+import remarkParse from 'remark-parse';
+import { unified } from 'unified';
 import { expect, it } from 'vitest';
+import { describeProgram } from '../../src/cli/program.ts';
 import { pageNames, readPage, root, RUN_ELSEWHERE } from './page.ts';
 
 const pages = await Promise.all(
@@ -38,3 +43,31 @@ it('no commands stand in a block that is not tagged as commands', () => {
     [],
   );
 });
+
+// What stands within a sentence is not run; at least there is such a command, with such options.
+it.each(pages)('$name names commands that there are', ({ name, text }) => {
+  const { commands } = describeProgram();
+  const unknown = spansOf(text).filter((span) => {
+    const [, ...words] = span.replace(/^npx /, '').split(' ');
+    const named = commands.findLast(({ path: at }) => at.every((word, index) => words[index] === word))!;
+    const [next] = words.slice(named.path.length);
+    const isUnknown = named.words.length > 0 && next !== undefined && /^[a-z]+$/.test(next);
+    const options = words.filter((word) => word.startsWith('--')).map((word) => word.split('=')[0]!);
+    const known = new Set(['--help', '--version', '--', ...named.options]);
+    return (isUnknown && !named.words.includes(next)) || options.some((option) => !known.has(option));
+  });
+  expect(unknown).toEqual(name === 'docs/upgrade.md' ? OF_STAGE0 : []);
+});
+
+const OF_STAGE0 = ['runbook execute F --env-vars "A=1 B=2"', 'runbook get F', 'runbook shutdown'];
+
+/** The spans of code in a page that are commands of ours. */
+function spansOf(markdown: string): string[] {
+  const found: string[] = [];
+  visit(unified().use(remarkParse).use(remarkGfm).parse(markdown));
+  return found;
+  function visit(node: Nodes): void {
+    if (node.type === 'inlineCode' && /^(?:npx )?runbook [\w-]/.test(node.value)) found.push(node.value);
+    if ('children' in node) for (const child of node.children) visit(child);
+  }
+}
