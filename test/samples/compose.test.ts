@@ -58,7 +58,7 @@ describe.each(files)('compose/%s.yaml', (name) => {
     const folder = await makeFolder();
     const secret = path.join(folder.temporary, 'jwt_secret');
     await writeRunbook(folder, 'Who', {
-      script: `id -u; grep NoNewPrivs /proc/self/status; cat ${secret} || echo hidden`,
+      script: `printf '#! /bin/sh\\necho made\\n' > made; chmod +x made; ./made; id -u; grep NoNewPrivs /proc/self/status; cat ${secret} || echo hidden`,
     });
     await writeRunbook(folder, 'Long', { script: 'echo begun; exec sleep 1000' });
     const services = await instancesOf(name);
@@ -81,7 +81,7 @@ describe.each(files)('compose/%s.yaml', (name) => {
         run_id: string;
         warnings: string[];
       };
-      expect(done).toMatchObject({ stdout: '10001\nNoNewPrivs:\t1\nhidden\n', warnings: [] });
+      expect(done).toMatchObject({ stdout: 'made\n10001\nNoNewPrivs:\t1\nhidden\n', warnings: [] });
       runs.push(done.run_id);
       const [command, ...args] = (services[index]?.healthcheck.test ?? []).slice(1);
       expect(command).toBe('/usr/local/bin/healthcheck');

@@ -2,6 +2,7 @@
 // read-only, processes of its own, and no capability.
 import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { expect } from 'vitest';
 import { inMountNamespace, type Folder } from '../e2e/rig.ts';
 import { startServer, type Server } from '../e2e/serve-rig.ts';
 
@@ -33,6 +34,9 @@ export async function startService(
   const inside = (place: string) => path.join(folder.temporary, place);
   const own = inside(`instance-${crypto.randomUUID()}`);
   const mounts = tmpfs.map((entry) => entry.split(':') as [string, string?]);
+  // What a server writes to, besides its state.
+  const places = mounts.map(([place]) => place);
+  expect(places).toEqual(expect.arrayContaining(['/tmp', '/home/runbook', environment['EXECUTION_DIR']]));
   for (const [place] of mounts) await mkdir(path.join(own, place), { recursive: true });
   await chmod(own, 0o755);
   const state = inside('state');
