@@ -137,20 +137,33 @@ async function startAsker(shell: Shell, searchPath: string, onEnd: () => void): 
     watch();
   });
   watch();
+  /** Files whose scripts have been looked at, for the next ones: a new one takes longer than to write it. */
+  const free: string[] = [];
+  /** Where nobody asks any more, no script lies about. */
+  const removeFree = (): void => {
+    for (const name of free.splice(0)) void unlink(path.join(folder, name)).catch(() => undefined);
+  };
+  let names = '';
+  /** All that is asked for at once goes in one write, for each of them wakes the other process. */
+  const send = (): void => {
+    stdin.write(names);
+    names = '';
+  };
   return {
     async ask(text) {
-      const name = `script${++count}`;
-      const file = path.join(folder, name);
-      await writeFile(file, text, { mode: 0o600 });
+      const name = free.pop() ?? `script${++count}`;
+      await writeFile(path.join(folder, name), text, { mode: 0o600 });
+      if (hasEnded) throw noAnswer();
+      if (names === '') process.nextTick(send);
+      names += `${name}\n`;
       try {
-        if (hasEnded) throw noAnswer();
         return await new Promise<string>((resolve, reject) => {
           waiting.push({ resolve, reject });
           if (waiting.length === 1) watch();
-          stdin.write(`${name}\n`);
         });
       } finally {
-        await unlink(file).catch(() => undefined);
+        free.push(name);
+        if (waiting.length === 0) removeFree();
       }
     },
   };

@@ -116,8 +116,8 @@ async function checker(options: ValidateOptions): Promise<Check> {
   return (file) => validate(file, request, surroundings);
 }
 
-/** So many at once keep two processors busy with parsing and waiting for shells. */
-const AT_ONCE = 8;
+/** So many at once keep all processors busy, with parsing here and with what the shells look at. */
+const AT_ONCE = 32;
 
 async function checkAll(files: readonly FoundFile[], check: Check): Promise<CheckedFile[]> {
   const results: CheckedFile[] = [];

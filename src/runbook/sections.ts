@@ -77,8 +77,10 @@ function untilHistory(outline: Outline): { outline: Outline; history: Section | 
 }
 
 function nameOf(section: Section): SectionName | undefined {
-  return SECTIONS.find((known) => sectionKey(known) === section.key);
+  return NAMES.get(section.key);
 }
+
+const NAMES: ReadonlyMap<string, SectionName> = new Map(SECTIONS.map((name) => [sectionKey(name), name]));
 
 /** Somebody who forgets the name begins with a section; only where that stands again below is it a name. */
 function isSection(first: Section, sections: readonly Section[]): boolean {

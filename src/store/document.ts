@@ -49,7 +49,7 @@ export async function readDocument(file: string, parse: Parse = parseText): Prom
       throw new RunbookError('unreadable', `${file} is a folder`, { hint: 'Name a markdown file in it.' });
     }
     if (!info.isFile()) throw new RunbookError('unreadable', `${file} is no regular file`);
-    return { path: file, realPath, ...(await readHead(handle, parse)) };
+    return { path: file, realPath, ...(await readHead(handle, info.size, parse)) };
   } catch (error) {
     throw explain(file, error);
   } finally {
@@ -99,11 +99,11 @@ function explain(file: string, error: unknown): unknown {
 
 type ReadDocument = Omit<RunbookDocument, 'path' | 'realPath'>;
 
-async function readHead(handle: OpenFile, parse: Parse): Promise<ReadDocument> {
+async function readHead(handle: OpenFile, size: number, parse: Parse): Promise<ReadDocument> {
   let bytes = Buffer.alloc(0);
   let tried = -1;
   for (;;) {
-    const { read, atEnd } = await readMore(handle, bytes);
+    const { read, atEnd } = await readMore(handle, size, bytes);
     bytes = read;
     // A line that is not read to its end may go on in a way that makes it something else.
     const complete = atEnd ? bytes : bytes.subarray(0, bytes.lastIndexOf(0x0a) + 1);
@@ -134,17 +134,22 @@ function* worthTrying(tried: number, count: number): Generator<number> {
 
 async function readMore(
   handle: OpenFile,
+  size: number,
   bytes: Buffer,
 ): Promise<{ read: Buffer<ArrayBuffer>; atEnd: boolean }> {
-  const wanted = Math.min(Math.max(CHUNK_BYTES, bytes.length), MAX_DOCUMENT_BYTES + 1 - bytes.length);
-  const more = Buffer.alloc(wanted);
+  // One more than there should be, to see that there is none; a file that has no size to tell is read all the same.
+  const expected = size > bytes.length ? size - bytes.length + 1 : CHUNK_BYTES;
+  const most = Math.min(Math.max(CHUNK_BYTES, bytes.length), MAX_DOCUMENT_BYTES + 1 - bytes.length);
+  const wanted = Math.min(expected, most);
+  const more = Buffer.allocUnsafeSlow(wanted);
   let length = 0;
   while (length < wanted) {
     const bytesRead = await handle.read(more.subarray(length), bytes.length + length);
     if (bytesRead === 0) break;
     length += bytesRead;
   }
-  return { read: Buffer.concat([bytes, more.subarray(0, length)]), atEnd: length < wanted };
+  const found = more.subarray(0, length);
+  return { read: bytes.length === 0 ? found : Buffer.concat([bytes, found]), atEnd: length < wanted };
 }
 
 interface Head extends ReadDocument {
