@@ -1,8 +1,11 @@
-import { readdir } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { parseRunbook } from '../../src/runbook/parse.ts';
 import { makeFolder, read, runbook } from '../e2e/rig.ts';
+import { needs } from '../require.ts';
 import { root } from '../samples/rig.ts';
 
 const folder = path.join(root, 'runbooks');
@@ -37,4 +40,18 @@ describe.each(ofServer)('%s', (file) => {
     expect(text).toMatch(/\n# Documentation\n/);
     expect(text).toMatch(/\n# History\n$/);
   });
+});
+
+it('shellcheck finds nothing in their scripts', async (context) => {
+  needs(context, 'shellcheck');
+  const desk = await makeFolder();
+  const scripts = await Promise.all(
+    files.map(async (file) => {
+      const { runbook: document } = parseRunbook(await read(path.join(folder, file)));
+      const script = path.join(desk.path, `${path.basename(file, '.md')}.sh`);
+      await writeFile(script, document.script?.text ?? '');
+      return script;
+    }),
+  );
+  await promisify(execFile)('shellcheck', ['--severity', 'warning', ...scripts]);
 });
