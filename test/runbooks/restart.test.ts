@@ -40,9 +40,12 @@ it('DrainAndRestart lets the server be where a run does not end in time, or canc
   expect(await modeOf(server)).toBe('active');
 
   // Ended while it waits, it undoes what it has done.
-  const timedOut = await desk.execute('DrainAndRestart', variables, ['--timeout', '1s']);
-  expect(timedOut.stdout).toMatch(/It is paused: no new run is started\n[^]*It starts runs again, as before/);
-  expect(timedOut.exitCode).toBe(124);
+  const waiting = await desk.start('DrainAndRestart', variables);
+  await waiting.printed(/Runs that go on: 1/);
+  waiting.signal('SIGTERM');
+  const ended = await waiting.ended;
+  expect(ended.stdout).toContain('It starts runs again, as before');
+  expect(ended.exitCode).toBe(143);
   expect(await modeOf(server)).toBe('active');
 
   const restarted = startAgain(server);

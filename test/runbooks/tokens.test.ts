@@ -19,7 +19,7 @@ async function streamToken(server: Server, run: string): Promise<string> {
 }
 
 it('StreamForbidden says why a token was refused: it was used, or is too old', async () => {
-  const { server, variables } = await serve({ STREAM_TOKEN_TTL_SECONDS: '1' });
+  const { server, variables } = await serve({ STREAM_TOKEN_TTL_SECONDS: '3' });
   const RUN = await makeRun(server);
   const desk = await makeDesk();
   const well = await desk.execute('StreamForbidden', variables);
