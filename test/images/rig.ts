@@ -9,12 +9,15 @@ import path from 'node:path';
 import { inject, onTestFinished, type TestContext } from 'vitest';
 import { storageOptions } from '../../scripts/buildah.ts';
 import { needs } from '../require.ts';
+import { confined, type Confinement } from './confined.ts';
 
 /** What a `docker run` would say. */
 interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Folders of this machine, read-only, by their place in the container. */
   readonly volumes?: Readonly<Record<string, string>>;
+  /** What it may do; by default what buildah allows, which is what Docker does. */
+  readonly confinement?: Confinement;
 }
 
 export interface Ended {
@@ -77,7 +80,19 @@ export function makeContainer(context: TestContext, image: string): Container {
     Docker: { config: ImageConfig };
   };
   const config = Docker.config;
-  const start = (command: readonly string[], { env = {}, volumes = {} }: RunOptions = {}): Running => {
+  const root = buildah('mount', id).trim();
+  const start = (
+    command: readonly string[],
+    { env = {}, volumes = {}, confinement }: RunOptions = {},
+  ): Running => {
+    if (confinement) {
+      const added = Object.entries({ HOME: '/home/runbook', ...env }).map(
+        ([name, value]) => `${name}=${value}`,
+      );
+      const what = { root, args: command, env: [...config.Env, ...added], cwd: config.WorkingDir, volumes };
+      const [runc = '', ...args] = confined(confinement, what);
+      return started(runc, args);
+    }
     const options = [
       ...Object.entries(env).map(([name, value]) => `--env=${name}=${value}`),
       ...Object.entries(volumes).map(([at, from]) => `--volume=${from}:${at}:ro`),
@@ -97,7 +112,7 @@ export function makeContainer(context: TestContext, image: string): Container {
   const through = (command: readonly string[] = config.Cmd): string[] => [...config.Entrypoint, ...command];
   return {
     config,
-    root: buildah('mount', id).trim(),
+    root,
     run: (command, options) => start(through(command), options).ended,
     bare: (command, options) => start(command, options).ended,
     async serve(options, command) {
