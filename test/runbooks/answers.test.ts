@@ -1,9 +1,12 @@
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { rename } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
+import path from 'node:path';
+import { promisify } from 'node:util';
 import { expect, it, onTestFinished } from 'vitest';
-import { writeRunbook } from '../e2e/rig.ts';
+import { makeFolder, writeRunbook } from '../e2e/rig.ts';
 import { needs } from '../require.ts';
 import { freePort } from '../samples/rig.ts';
 import { makeDesk, serve, startAgain, startNginx, startRun, tokenOf } from './rig.ts';
@@ -96,6 +99,37 @@ it('ServiceDoesNotAnswer looks behind the proxy', async (context) => {
   expect(result.stdout).toContain('502 from a proxy: it runs, and does not reach the server behind it');
   expect(result.stdout).toContain('The server itself is well');
   expect(result.exitCode).toBe(1);
+});
+
+it('ServiceDoesNotAnswer tells a certificate that is not believed', async (context) => {
+  needs(context, 'nginx');
+  const { server } = await serve();
+  const { path: folder } = await makeFolder();
+  const [key, certificate] = [path.join(folder, 'key'), path.join(folder, 'certificate')];
+  await promisify(execFile)('openssl', [
+    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'],
+    ...[
+      '-subj',
+      '/CN=localhost',
+      '-addext',
+      'subjectAltName=DNS:localhost',
+      '-keyout',
+      key,
+      '-out',
+      certificate,
+    ],
+  ]);
+  const port = await freePort();
+  const tls = `listen 127.0.0.1:${port} ssl; ssl_certificate ${certificate}; ssl_certificate_key ${key};`;
+  await startNginx('', `server { ${tls} location / { proxy_pass ${server.url}; } }`);
+  const desk = await makeDesk();
+  const URL = `https://localhost:${port}`;
+  const stranger = await desk.execute('ServiceDoesNotAnswer', { URL });
+  expect(stranger.stdout).toContain('TLS fails');
+  expect(stranger.exitCode).toBe(1);
+  const believed = await desk.execute('ServiceDoesNotAnswer', { URL, SSL_CERT_FILE: certificate });
+  expect(believed.stdout).toContain('It takes work');
+  expect(believed.exitCode).toBe(0);
 });
 
 it('ServiceIsSlow measures a server that is well, and sees runs that wait', async () => {

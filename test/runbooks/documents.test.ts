@@ -7,6 +7,7 @@ import { parseRunbook } from '../../src/runbook/parse.ts';
 import { makeFolder, read, runbook } from '../e2e/rig.ts';
 import { needs } from '../require.ts';
 import { root } from '../samples/rig.ts';
+import { makeDesk, SECRET } from './rig.ts';
 
 const folder = path.join(root, 'runbooks');
 const files = (await readdir(folder)).filter((name) => name.endsWith('.md'));
@@ -20,6 +21,22 @@ it('every runbook of the project is valid, without a warning', async () => {
   const result = await runbook(desk, ['validate', '--strict', '--static', folder, samples]);
   expect(result.stderr).toBe('');
   expect(result.stdout).toContain(`${files.length + 5} runbooks; ${files.length + 5} valid, 0 invalid`);
+  expect(result.exitCode).toBe(0);
+});
+
+it('whoever has what they ask for can execute all of them here', async () => {
+  const desk = await makeDesk();
+  const env = {
+    JWT_SECRET: SECRET,
+    URL: 'http://localhost:8083',
+    TOKEN: 'a token',
+    HEAD: 'none',
+    DOCUMENT: 'A.md',
+  };
+  const named = ofServer.map((file) => path.join(folder, file));
+  const args = ['validate', '--strict', '--token-file', path.join(desk.folder.path, 'token'), ...named];
+  const result = await runbook(desk.folder, args, { env });
+  expect(result.stdout).toContain(`${named.length} valid, 0 invalid; 0 errors, 0 warnings`);
   expect(result.exitCode).toBe(0);
 });
 
