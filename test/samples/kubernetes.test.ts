@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
@@ -7,6 +7,8 @@ import { makeFolder, runbook, writeRunbook } from '../e2e/rig.ts';
 import { needs } from '../require.ts';
 import { startService } from './container.ts';
 import { expectSettings, root, sample, typeErrors } from './rig.ts';
+
+const SECRET = 'a secret of the tests, of no worth to anybody: ';
 
 const types = {
   Deployment: 'apps/v1',
@@ -27,7 +29,7 @@ interface Named {
 
 interface Container {
   readonly ports: readonly (Named & { readonly containerPort: number })[];
-  readonly env: readonly (Named & { readonly value: string })[];
+  readonly env: readonly Variable[];
   readonly volumeMounts: readonly (Named & { readonly mountPath: string; readonly readOnly?: boolean })[];
   readonly securityContext: {
     readonly allowPrivilegeEscalation: boolean;
@@ -39,8 +41,17 @@ interface Container {
   readonly readinessProbe: Probe;
 }
 
+interface Variable extends Named {
+  readonly value?: string;
+  readonly valueFrom?: { readonly secretKeyRef: { readonly name: string; readonly key: string } };
+}
+
 interface Probe {
   readonly httpGet: { readonly path: string; readonly port: string };
+}
+
+interface Secret {
+  readonly stringData: Readonly<Record<string, string>>;
 }
 
 interface Deployment {
@@ -70,7 +81,8 @@ const manifests = await Promise.all(
 const deployment = manifests.find(({ kind }) => kind === 'Deployment') as unknown as Deployment;
 const pod = deployment.spec.template.spec;
 const [container] = pod.containers as [Container];
-const env = Object.fromEntries(container.env.map(({ name, value }) => [name, value]));
+const env = Object.fromEntries(container.env.map(({ name, value = '' }) => [name, value]));
+const secrets = container.env.flatMap(({ valueFrom }) => valueFrom?.secretKeyRef ?? []);
 
 it('each manifest is what the API of Kubernetes takes', async () => {
   expect(manifests.map(({ kind }) => kind).toSorted()).toEqual(Object.keys(types));
@@ -87,7 +99,6 @@ it('they name each other', async () => {
   expect(deployment.spec.template.metadata.labels).toEqual(deployment.spec.selector.matchLabels);
   const names = (kind: string) => manifests.flatMap((each) => (each.kind === kind ? each.metadata.name : []));
   expect(text).toContain(`"claimName":"${names('PersistentVolumeClaim')[0]}"`);
-  expect(text).toContain(`"secretName":"${names('Secret')[0]}"`);
   expect(text).toContain(`"service":{"name":"${names('Service')[0]}"`);
   expect(container.volumeMounts.map(({ name }) => name).toSorted()).toEqual(
     pod.volumes.map(({ name }) => name).toSorted(),
@@ -97,13 +108,16 @@ it('they name each other', async () => {
   expect(page).toContain(
     `create configmap ${pod.volumes.find(({ configMap }) => configMap)?.configMap?.name} `,
   );
-  const [secret = ''] = names('Secret');
-  const [file = ''] = env['JWT_SECRET_FILE']?.split('/').slice(-1) ?? [];
-  expect(page).toContain(`create secret generic ${secret} --from-literal=${file}=`);
+  const { stringData } = manifests.find(({ kind }) => kind === 'Secret') as unknown as Secret;
+  expect(secrets.map(({ name }) => name)).toEqual(Object.keys(stringData).map(() => names('Secret')[0]));
+  expect(secrets.map(({ key }) => key)).toEqual(Object.keys(stringData));
+  expect(page).toContain(`create secret generic ${names('Secret')[0]} `);
+  for (const { key } of secrets) expect(page).toContain(`--from-literal=${key}=`);
 });
 
 it('the pod sets nothing but settings, is asked at its port, and has time to let runs end', () => {
-  expectSettings(Object.keys(env));
+  expectSettings(container.env.flatMap(({ name, valueFrom }) => (valueFrom ? [] : name)));
+  expectSettings(container.env.flatMap(({ name, valueFrom }) => (valueFrom ? `${name}_FILE` : [])));
   expect(container.ports).toEqual([{ name: 'http', containerPort: Number(env['API_PORT']) }]);
   for (const probe of [container.startupProbe, container.livenessProbe, container.readinessProbe])
     expect(probe.httpGet.port).toBe('http');
@@ -142,7 +156,7 @@ it('a server starts with this environment and these restrictions, and answers it
   const server = await startService(
     {
       environment: env,
-      secrets: ['jwt_secret'],
+      secrets: [],
       // Whose group all may write to; a file in it may be executed.
       tmpfs: volumeMounts.flatMap(({ name, mountPath }) =>
         isEmptyDir(name) ? `${mountPath}:exec,gid=10001,mode=2777` : [],
@@ -152,6 +166,9 @@ it('a server starts with this environment and these restrictions, and answers it
       read_only: securityContext.readOnlyRootFilesystem,
     },
     folder,
+    Object.fromEntries(
+      container.env.flatMap(({ name, valueFrom }) => (valueFrom ? [[name, `${SECRET}${name}`]] : [])),
+    ),
   );
   for (const { httpGet } of [container.startupProbe, container.livenessProbe, container.readinessProbe])
     expect((await server.call(httpGet.path)).json()).toMatchObject({ status: 'ok', sandbox: 'bubblewrap' });
@@ -163,14 +180,14 @@ it('a server starts with this environment and these restrictions, and answers it
 });
 
 it('with the secret as it stands in the file no server starts', async () => {
-  const { stringData } = manifests.find(({ kind }) => kind === 'Secret') as unknown as {
-    readonly stringData: Readonly<Record<string, string>>;
-  };
+  const { stringData } = manifests.find(({ kind }) => kind === 'Secret') as unknown as Secret;
   const folder = await makeFolder();
-  const JWT_SECRET_FILE = path.join(folder.home, 'jwt_secret');
-  await writeFile(JWT_SECRET_FILE, stringData['jwt_secret'] ?? '');
   const { exitCode, stderr } = await runbook(folder, ['serve'], {
-    env: { RUNBOOKS_DIR: folder.path, JWT_SECRET_FILE },
+    env: {
+      RUNBOOKS_DIR: folder.path,
+      JWT_SECRET: stringData['jwt_secret'],
+      AUDIT_KEY: stringData['audit_key'],
+    },
   });
   expect([exitCode, stderr]).toEqual([1, expect.stringContaining('JWT_SECRET')]);
 });
