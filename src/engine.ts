@@ -18,8 +18,7 @@ import type { EnvironmentRequirement } from './runbook/model.ts';
 import type { ExecutionSettings } from './settings/execution.ts';
 import type { AuditTrail } from './store/audit.ts';
 import { runStarted, type AuditedRun } from './store/audit-runs.ts';
-import { nameOfFile, readDocument, type RunbookDocument } from './store/document.ts';
-import { cachedParse } from './store/parse-cache.ts';
+import { nameOfFile, readDocument, type Parse, type RunbookDocument } from './store/document.ts';
 
 /** What the engine knows of the world outside the document. */
 export interface Deps {
@@ -31,8 +30,7 @@ export interface Deps {
   readonly ownSecrets: readonly string[];
   /** Where what was found out about this host is kept. */
   readonly cacheFolder: string;
-  /** Tells this program's parser from those of other versions. */
-  readonly parser: string;
+  readonly parse: Parse;
   readonly audit: AuditTrail;
   readonly now: () => Date;
   readonly newRunId: () => string;
@@ -148,10 +146,7 @@ export async function* execute(
   request: ExecuteRequest,
   deps: Deps,
 ): AsyncGenerator<RunEvent, void> {
-  const document = await readDocument(
-    source,
-    cachedParse(path.join(deps.cacheFolder, 'parsed'), deps.parser),
-  );
+  const document = await readDocument(source, deps.parse);
   const runId = deps.newRunId();
   const run: Run = { document, runId, principal: undefined };
   // At the command line a dry run writes nothing, not even a denial.

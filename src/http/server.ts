@@ -13,8 +13,6 @@ import { createMetrics } from './plugins/metrics.ts';
 import { openRuns, openStreamTokens } from './runs/open.ts';
 import { checkLogin, checkState, checkWorkspaces, tellOverruled, tellSandbox } from './start.ts';
 
-/** A hash of all that parsing depends on; the build sets it. */
-declare const PARSER: string;
 declare const VERSION: string;
 
 export interface ServeOptions {
@@ -95,7 +93,7 @@ export async function createContext(
     ...surroundings,
     library,
     audit,
-    runs: await openRuns({ ...surroundings, audit, parser: PARSER }),
+    runs: await openRuns({ ...surroundings, audit }),
     streamTokens: openStreamTokens(surroundings),
     sandbox: () => (sandbox ??= sandboxInForce(surroundings)),
     port,

@@ -21,12 +21,43 @@ export function cachedParse(folder: string, parser: string): Parse {
     const known = await read(folder, file).catch(() => undefined);
     if (known?.text === text && known.parser === parser) return known.parsed;
     const found = await parseText(text);
-    // Only what ends with its History heading: anything else was a guess about where that is.
-    if (found.historyEnd !== text.trimEnd().length) return found;
-    const parsed = { ...found, digest: sha256Hex(text.slice(0, found.historyOffset)) };
+    const parsed = withDigest(text, found);
+    if (!parsed) return found;
     await write(folder, file, { parser, text, parsed }).catch(() => undefined);
     return parsed;
   };
+}
+
+/** Beyond so many characters of documents, all that is remembered is thrown away. */
+const MAX_REMEMBERED = 2 ** 24;
+
+/**
+ * The parser with a memory of this process alone. A server has it: without bubblewrap the scripts of others run as its
+ * user, and what they could write must not say what is run, nor who may.
+ */
+export function rememberingParse(): Parse {
+  const known = new Map<string, string>();
+  let size = 0;
+  return async (text) => {
+    const entry = known.get(text);
+    // Each time anew, so that nobody changes what others get.
+    if (entry !== undefined) return JSON.parse(entry) as Parsed;
+    const found = await parseText(text);
+    const parsed = withDigest(text, found);
+    if (!parsed) return found;
+    if ((size += text.length) > MAX_REMEMBERED) {
+      known.clear();
+      size = text.length;
+    }
+    known.set(text, JSON.stringify(parsed));
+    return parsed;
+  };
+}
+
+/** Only for what ends with its History heading: anything else was a guess about where that is. */
+function withDigest(text: string, found: Parsed): Parsed | undefined {
+  if (found.historyEnd !== text.trimEnd().length) return undefined;
+  return { ...found, digest: sha256Hex(text.slice(0, found.historyOffset)) };
 }
 
 interface Entry {

@@ -10,7 +10,7 @@ import type { RunEvent } from '../../src/execute/events.ts';
 import { executionSettingNames } from '../../src/settings/execution.ts';
 import { readSettings } from '../../src/settings/read.ts';
 import { secretVariables } from '../../src/settings/table.ts';
-import { readDocument } from '../../src/store/document.ts';
+import { parseText, readDocument } from '../../src/store/document.ts';
 import { wholeHistory } from '../../src/store/history.ts';
 import { auditOf } from '../audit.ts';
 import { writeRunbook } from '../e2e/rig.ts';
@@ -57,7 +57,7 @@ function deps(more: Partial<Deps> = {}): Deps {
     ownSecrets: [],
     // Where nothing can be kept, everything is found out anew.
     cacheFolder: '/dev/null/cache',
-    parser: '0',
+    parse: parseText,
     audit: auditOf(state),
     now: () => new Date('2026-02-03T04:05:06.789Z'),
     newRunId: () => `run-${++runs}`,

@@ -5,6 +5,7 @@ import { SETTINGS_FILE } from '../../settings/file.ts';
 import { secretFiles } from '../../settings/read.ts';
 import { secretVariables } from '../../settings/table.ts';
 import { oneLine } from '../../one-line.ts';
+import { rememberingParse } from '../../store/parse-cache.ts';
 import type { RunRecord } from '../../store/runs.ts';
 import type { LiveRun } from './live-run.ts';
 import { createRunManager, type Mode, type RunManager } from './manager.ts';
@@ -14,14 +15,11 @@ import { createStreamTokens, type StreamTokens } from './stream-tokens.ts';
 type Surroundings = Pick<
   ServerContext,
   'settings' | 'environment' | 'cacheFolder' | 'audit' | 'metrics' | 'log' | 'configItems' | 'now'
-> & {
-  /** Tells this program's parser from those of other versions. */
-  readonly parser: string;
-};
+>;
 
 /** The runs of a server, with its log and its metrics. */
 export async function openRuns(surroundings: Surroundings): Promise<RunManager> {
-  const { settings, environment, cacheFolder, audit, parser, metrics, log, configItems, now } = surroundings;
+  const { settings, environment, cacheFolder, audit, metrics, log, configItems, now } = surroundings;
   const history = log.child({ logger: 'runbook.history' });
   const names = new Set<string>(executionSettingNames);
   const listed = configItems.filter(({ name }) => names.has(name));
@@ -36,7 +34,7 @@ export async function openRuns(surroundings: Surroundings): Promise<RunManager> 
       ...secretFiles({ env: environment }),
     ],
     cacheFolder,
-    parser,
+    parse: rememberingParse(),
     audit,
     now,
     onCounts({ active, queued, readers }) {

@@ -13,6 +13,7 @@ import type { StartRequest } from '../../../src/http/runs/live-run.ts';
 import { executionSettingNames } from '../../../src/settings/execution.ts';
 import { readSettings } from '../../../src/settings/read.ts';
 import { secretVariables } from '../../../src/settings/table.ts';
+import { parseText } from '../../../src/store/document.ts';
 import { readRecord, type RunRecord } from '../../../src/store/runs.ts';
 import { auditOf } from '../../audit.ts';
 import { makeFolder, type Folder } from '../../e2e/rig.ts';
@@ -61,7 +62,7 @@ export async function makeManager(
     secretSettings: new Set(secretVariables),
     ownSecrets: [],
     cacheFolder: '/dev/null/cache',
-    parser: '0',
+    parse: parseText,
     audit: auditOf(folder.state),
     now: () => new Date(),
     onCounts(now) {
