@@ -4,6 +4,8 @@
  * `\u{..}`; what would be longer than `maxLength` UTF-16 code units is cut, and ends in `…`.
  */
 export function oneLine(text: string, maxLength = 200): string {
+  // Almost all of them, and each would be looked at one by one.
+  if (text.length <= maxLength && plain.test(text)) return text;
   let line = '';
   for (const character of text) {
     const shown = unfit.test(character) ? `\\u{${character.codePointAt(0)?.toString(16)}}` : character;
@@ -14,6 +16,7 @@ export function oneLine(text: string, maxLength = 200): string {
   return line;
 }
 
+const plain = /^[ -~]*$/;
 const unfit = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
 
 function cutTo(line: string, length: number): string {

@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process';
 import { lchownSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { makeFolders } from '../disk.ts';
 import { messageOf, RunbookError } from '../errors.ts';
 import { takeSoleLease } from '../lease.ts';
@@ -119,7 +118,8 @@ async function killAllOf(id: number): Promise<void> {
       else reject(new Error(said.trim() || `setpriv ended with ${code}`));
     });
   });
-  for (let waitedMs = 0; isAlive(id) && waitedMs < DYING_MS; waitedMs += PAUSE_MS) await delay(PAUSE_MS);
+  for (let waitedMs = 0; isAlive(id) && waitedMs < DYING_MS; waitedMs += PAUSE_MS)
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
 }
 
 const DYING_MS = 2000;
