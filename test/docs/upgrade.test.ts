@@ -74,6 +74,10 @@ describe('documents', () => {
       'claims/',
       1,
     ],
+    ['has a section twice', ENVIRONMENT + FILES + FILES + SCRIPT, 'structure/duplicate-section', 1],
+    ['has a key twice', declares('A: x\nA') + FILES + SCRIPT, 'env/invalid', 1],
+    ['has a colon in a description', declares('A: see') + FILES + SCRIPT, 'env/invalid', 1],
+    ['has no name of a variable', declares('MY-VAR') + FILES + SCRIPT, 'env/name', 1],
     ['has documentation', `\n# Documentation\nText.\n${ENVIRONMENT}${FILES}${SCRIPT}`, undefined, 0],
     [
       'has a comment in its script',
@@ -239,6 +243,18 @@ describe('the compose file', () => {
     });
   }
 
+  it.for(['before', 'after'])('%s is one, as docker-compose reads it', async (which, context) => {
+    needs(context, 'docker-compose');
+    const folder = await makeFolder();
+    await writeFile(path.join(folder.path, 'compose.yaml'), files[which === 'before' ? 0 : 1] ?? '');
+    const compose = startRunbook(folder, [], {
+      env: { MOUNT_DIR: folder.path },
+      through: () => ['docker-compose', '-f', 'compose.yaml', 'config', '--quiet'],
+    });
+    const { exitCode, stderr } = await compose.ended;
+    expect([exitCode, stderr]).toEqual([0, '']);
+  });
+
   it('of Stage0 meets these errors, in this order', async (context) => {
     needs(context, 'root', 'ordinary user');
     const folder = await makeFolder();
@@ -249,8 +265,7 @@ describe('the compose file', () => {
     const refused = await (await serve(before, folder, { JWT_SECRET: '' })).ended;
     expect(refused.stderr.replace(execution, '/execution')).toContain(noFolder);
     await chown(execution, 65_534, 65_534);
-    const now = String(Math.floor(Date.now() / 1000));
-    for (const JWT_SECRET of ['', 'dev-secret-change-me', now]) {
+    for (const JWT_SECRET of ['', 'dev-secret-change-me', '1763791042']) {
       const { stderr } = await (await serve(before, folder, { JWT_SECRET })).ended;
       expect(stderr).toContain(noSecret.shift());
     }
