@@ -12,7 +12,9 @@ FROM ${BASE_IMAGE}
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
       bash bubblewrap ca-certificates curl git jq tini zsh \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
+ # No program gains anybody rights.
+ && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 
 # Whatever has the secrets of the server in its environment is an executable that nobody may read but root (0111): then
 # the kernel keeps what is in /proc of it from scripts of the same user. So these few are there a second time.

@@ -1,5 +1,5 @@
 // What each of the four images does, started as `docker run` would.
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { issueToken } from '../../src/auth/sign.ts';
@@ -45,6 +45,8 @@ for (const image of all) {
       const looked = await container.run(['sh', '-c', look]);
       expect(looked.stdout).toBe('10001\n10001\ntini\n');
       expect(looked.stderr.match(/Permission denied/g)).toHaveLength(3);
+      const gains = await container.run(['sh', '-c', 'find / -xdev -type f -perm /6000 2>/dev/null']);
+      expect(gains.stdout).toBe('');
     });
 
     it('executes a runbook that it may not write to, and keeps the history in STATE_DIR', async (context) => {
@@ -143,8 +145,10 @@ it('is healthy as long as it answers, on the port that it has', async (context) 
   const check = container.config.Healthcheck.Test.slice(1);
   const server = await container.serve({ env: { JWT_SECRET } });
   expect(container.exec(server, check)).toEqual({ exitCode: 0, stdout: '', stderr: '' });
-  // What the settings file says of the port is what the server does.
   const other = container.exec(server, check, { API_PORT: '1' });
   expect(other).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('port 1') });
   expect(container.exec(server, check, { http_proxy: 'http://127.0.0.1:1' }).exitCode).toBe(0);
+  // Where the settings file says the port, the server does what it says.
+  writeFileSync(path.join(container.root, 'etc/runbook/settings'), `API_PORT=${server.port}\n`);
+  expect(container.exec(server, check, { API_PORT: '1' }).exitCode).toBe(0);
 });

@@ -1,13 +1,16 @@
 // Approved runbooks: /etc/runbook/settings in the image, against everything that `docker run -e` can set.
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
 import { createServer, type Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
-import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, type TestContext } from 'vitest';
 import { runbookText } from '../e2e/rig.ts';
 import { makeContainer, makeFolder, type Container, type Ended } from './rig.ts';
+
+type KeyPair = Awaited<ReturnType<typeof generateKeyPair>>;
 
 const secret = 'ohng5ooCh8Eigoh5thoo9Aivei8quahn';
 const ownSecret = 'Wai1ohthahxooth2kaic1chee7EiWo2s';
@@ -129,11 +132,7 @@ describe('a key set from an address that an authority of the caller vouches for'
 
   it.for(attacks)('is, where nothing takes %s away', async ([, env], context) => {
     const image = approved(context, settings, { 'ca.pem': certificate });
-    // The executable itself in the place of what starts it.
-    writeFileSync(
-      path.join(image.container.root, 'usr/local/bin/runbook'),
-      '#!/bin/sh\nexec /usr/lib/runbook/runbook "$@"\n',
-    );
+    startWithNothing(image.container);
     expect(await execute(image, env, token)).toMatchObject({ exitCode: 0, stdout: 'ran\n' });
   });
 
@@ -143,6 +142,41 @@ describe('a key set from an address that an authority of the caller vouches for'
     expect(await execute(image, {}, token)).toMatchObject({ exitCode: 0, stdout: 'ran\n' });
   });
 });
+
+describe('a key set on this machine', () => {
+  /** Answers to everything with a key set; also as a proxy. */
+  async function keysOf(publicKey: KeyPair['publicKey']): Promise<number> {
+    const set = JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), alg: 'RS256', kid: 'own' }] });
+    const server = createHttpServer((_, response) =>
+      response.setHeader('content-type', 'application/json').end(set),
+    );
+    await new Promise<void>((resolve) => server.listen(0, resolve));
+    onTestFinished(() => void server.close());
+    return (server.address() as AddressInfo).port;
+  }
+
+  it.for([
+    ['is asked for without the proxy that the caller names', false, 126],
+    ['comes from that proxy, where nothing says otherwise', true, 0],
+  ] as const)('%s', async ([, isBare, exitCode], context) => {
+    const [theirs, own] = [await generateKeyPair('RS256'), await generateKeyPair('RS256')];
+    const [port, proxy] = [await keysOf(theirs.publicKey), await keysOf(own.publicKey)];
+    const image = approved(context, `AUTH_PROVIDER=jwks\nAUTH_JWKS_URL=http://127.0.0.1:${port}/jwks\n`);
+    if (isBare) startWithNothing(image.container);
+    const token = await new SignJWT({ sub: 'mallory', roles: ['owner'] })
+      .setProtectedHeader({ alg: 'RS256', kid: 'own' })
+      .setExpirationTime('10m')
+      .sign(own.privateKey);
+    const env = { http_proxy: `http://127.0.0.1:${proxy}`, HTTP_PROXY: `http://127.0.0.1:${proxy}` };
+    expect(await execute(image, env, token)).toMatchObject({ exitCode });
+  });
+});
+
+/** Puts the executable itself in the place of what starts it. */
+function startWithNothing({ root }: Container): void {
+  const text = '#!/bin/sh\nexec /usr/lib/runbook/runbook "$@"\n';
+  writeFileSync(path.join(root, 'usr/local/bin/runbook'), text);
+}
 
 function selfSigned(): { key: string; cert: string } {
   const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
