@@ -2,6 +2,7 @@ import {
   accessSync,
   chmodSync,
   closeSync,
+  existsSync,
   fstatSync,
   ftruncateSync,
   linkSync,
@@ -65,7 +66,7 @@ export const writeFile = inPlace(writeFileSync) as unknown as typeof promises.wr
 export function makeFoldersInPlace(folder: string, mode = 0o700): void {
   if (isFolder(folder)) return;
   const parent = path.dirname(folder);
-  if (parent !== folder) makeFoldersInPlace(parent, mode);
+  if (parent !== folder && !existsSync(parent)) makeFoldersInPlace(parent, mode);
   try {
     mkdirSync(folder, { mode });
   } catch (error) {
