@@ -15,6 +15,7 @@ const pages = await Promise.all(
 const tests = (await readdir(path.join(root, 'test'), { recursive: true })).filter((name) =>
   name.endsWith('.test.ts'),
 );
+const source = await sourceText();
 const opened = new Map<string, string[]>();
 for (const file of tests) {
   const text = await readFile(path.join(root, 'test', file), 'utf8');
@@ -44,6 +45,9 @@ it('no commands stand in a block that is not tagged as commands', () => {
   );
 });
 
+/** What docs/upgrade.md says to replace. */
+const OF_STAGE0 = ['runbook execute F --env-vars "A=1 B=2"', 'runbook get F', 'runbook shutdown'];
+
 // What stands within a sentence is not run; at least there is such a command, with such options.
 it.each(pages)('$name names commands that there are', ({ name, text }) => {
   const { commands } = describeProgram();
@@ -59,15 +63,44 @@ it.each(pages)('$name names commands that there are', ({ name, text }) => {
   expect(unknown).toEqual(name === 'docs/upgrade.md' ? OF_STAGE0 : []);
 });
 
-const OF_STAGE0 = ['runbook execute F --env-vars "A=1 B=2"', 'runbook get F', 'runbook shutdown'];
+/** Of programs beside ours, and of examples. */
+const OTHERS = new Set(
+  [
+    ['BUN_BE_BUN', 'BUN_INSPECT', 'BUN_OPTIONS', 'LD_PRELOAD'],
+    ['BASE_IMAGE', 'BUILDER_IMAGE', 'RUNBOOK_BIN'],
+    ['API_URL', 'GITHUB_TOKEN', 'RUNBOOK_PACKAGE'],
+  ].flat(),
+);
+
+it.each(pages)('$name names variables and settings that there are', ({ text }) => {
+  const names = codeOf(text).flatMap(
+    (span) => span.match(/(?<![\w$/.-])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?!\w)/g) ?? [],
+  );
+  const isKnown = (name: string): boolean => OTHERS.has(name) || source.includes(name.replace(/_FILE$/, ''));
+  expect(names.filter((name) => !isKnown(name))).toEqual([]);
+});
+
+/** All of what there is to know names by. */
+async function sourceText(): Promise<string> {
+  const files = (await readdir(path.join(root, 'src'), { recursive: true })).filter((name) =>
+    name.endsWith('.ts'),
+  );
+  const all = [...files.map((name) => path.join('src', name)), path.join('test', 'require.ts')];
+  return (await Promise.all(all.map((name) => readFile(path.join(root, name), 'utf8')))).join('\n');
+}
 
 /** The spans of code in a page that are commands of ours. */
 function spansOf(markdown: string): string[] {
+  return codeOf(markdown).filter((span) => /^(?:npx )?runbook [\w-]/.test(span));
+}
+
+/** The spans of code in a page. */
+function codeOf(markdown: string): string[] {
   const found: string[] = [];
   visit(unified().use(remarkParse).use(remarkGfm).parse(markdown));
   return found;
   function visit(node: Nodes): void {
-    if (node.type === 'inlineCode' && /^(?:npx )?runbook [\w-]/.test(node.value)) found.push(node.value);
+    if (node.type === 'inlineCode') found.push(node.value);
     if ('children' in node) for (const child of node.children) visit(child);
   }
 }
