@@ -1,9 +1,12 @@
 // A real nginx of our own with samples/nginx/nginx.conf, and clients that come to it by TLS.
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:http2';
 import { request as httpsRequest } from 'node:https';
 import path from 'node:path';
+import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { onTestFinished, vi } from 'vitest';
 import { makeFolder, type Folder } from '../e2e/rig.ts';
@@ -13,14 +16,17 @@ import { freePort, sample, startTool, substitute } from './rig.ts';
 const NAME = 'runbooks.example.com';
 
 export interface Nginx {
-  readonly url: string;
   /** Where it listens without TLS. */
   readonly plainPort: number;
   readonly call: (path: string, options?: Call) => Promise<Answer>;
   /** The instance that answered the request with this correlation id. */
   readonly instanceOf: (correlationId: string) => Promise<string>;
-  /** A request of HTTP/2 whose answer is read as it comes. */
-  readonly stream: (path: string, headers: Readonly<Record<string, string>>) => AsyncIterable<string>;
+  /** Posts an empty object; the answer is read as it comes. */
+  readonly stream: (
+    path: string,
+    headers: Readonly<Record<string, string>>,
+    version: 'HTTP/1.1' | 'HTTP/2',
+  ) => AsyncIterable<string>;
 }
 
 interface Call {
@@ -29,6 +35,11 @@ interface Call {
   readonly body?: string;
   /** The address that the client has. */
   readonly from?: string;
+}
+
+interface Streamed {
+  readonly response: Readable;
+  readonly leave: () => void;
 }
 
 interface Answer {
@@ -60,8 +71,25 @@ export async function startNginx(servers: readonly [Server, Server]): Promise<Ng
   });
   await running.printed(/start worker process \d/);
 
+  /** Posts an empty object; nothing of the answer has been read. */
+  async function over1(target: string, headers: Readonly<Record<string, string>>): Promise<Streamed> {
+    const request = httpsRequest({
+      ...{ host: '127.0.0.1', port, path: target, method: 'POST', agent: false, ca, servername: NAME },
+      headers: { host: NAME, ...headers },
+    });
+    request.end('{}');
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    return { response, leave: () => void request.destroy() };
+  }
+
+  async function over2(target: string, headers: Readonly<Record<string, string>>): Promise<Streamed> {
+    const session = connect(`https://127.0.0.1:${port}`, { ca, servername: NAME });
+    const request = session.request({ ':method': 'POST', ':path': target, ':authority': NAME, ...headers });
+    request.end('{}');
+    return { response: request, leave: () => session.destroy() };
+  }
+
   return {
-    url: `https://${NAME}:${port}`,
     plainPort,
     call: (target, { method = 'GET', headers = {}, body, from = '127.0.0.1' } = {}) =>
       new Promise((resolve, reject) => {
@@ -94,14 +122,13 @@ export async function startNginx(servers: readonly [Server, Server]): Promise<Ng
         if (address === undefined) throw new Error(`${correlationId} is not in the log`);
         return address;
       }),
-    async *stream(target, headers) {
-      const session = connect(`https://127.0.0.1:${port}`, { ca, servername: NAME });
-      const request = session.request({ ':path': target, ':authority': NAME, ...headers });
-      onTestFinished(() => session.destroy());
-      request.setEncoding('utf8');
-      request.end(headers[':method'] === 'POST' ? '{}' : undefined);
-      for await (const chunk of request) yield chunk as string;
-      session.close();
+    async *stream(target, headers, version) {
+      const { response, leave } =
+        version === 'HTTP/2' ? await over2(target, headers) : await over1(target, headers);
+      onTestFinished(leave);
+      response.setEncoding('utf8');
+      for await (const chunk of response) yield chunk as string;
+      leave();
     },
   };
 }
