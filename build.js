@@ -85,6 +85,22 @@ const withoutUnused = {
   },
 };
 
+/**
+ * fdir looks at each start whether there is a picomatch, in the way of Node: whatever lies in a `node_modules` above the
+ * installed package would be run. We give it nothing to match.
+ */
+const withoutLookingAround = {
+  name: 'without-looking-around',
+  setup(builder) {
+    builder.onLoad({ filter: /\/fdir\/dist\/index\.mjs$/ }, ({ path: file }) => {
+      const source = readFileSync(file, 'utf8');
+      const contents = source.replace(/try \{\s*__require\.resolve\("picomatch"\);[^}]*\} catch \{\}/, '');
+      if (contents === source) throw new Error(`${file} looks for picomatch in another way`);
+      return { contents };
+    });
+  },
+};
+
 // Built aside and put in place whole, so that a build that fails leaves the earlier one as it was.
 const aside = mkdtempSync(path.join(root, 'dist-'));
 const built = new Set();
@@ -109,7 +125,7 @@ try {
       legalComments: 'none',
       logLevel: 'warning',
       define: { ...definitions(), 'import.meta.url': '__filename' },
-      plugins: [splitDynamicImports, builtinsAsTheyAre, withoutUnused],
+      plugins: [splitDynamicImports, builtinsAsTheyAre, withoutUnused, withoutLookingAround],
     });
     for (const [name] of next) built.add(name);
     sources.push(...Object.keys(metafile.inputs).map((file) => path.join(root, file)));

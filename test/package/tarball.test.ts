@@ -1,7 +1,7 @@
 // What `npm pack` makes is all that people get: it must hold what the program needs, and nothing else. It is installed
 // as docs/install.md says.
 import { spawnSync } from 'node:child_process';
-import { copyFile, mkdir, mkdtemp, readdir, rm, stat, symlink } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -85,15 +85,32 @@ it('installs from its tarball without a network, and works', async () => {
   expect(Math.abs(packedSize / 1e6 - Number(small))).toBeLessThan(0.3);
   expect(Math.abs(unpackedSize / 1e6 - Number(large))).toBeLessThan(1);
 
+  // It depends on no package, so it may ask for none: what is found would be somebody else's.
+  const asked = path.join(folder.home, 'asked');
+  const hook = path.join(folder.home, 'hook.cjs');
+  await writeFile(asked, '');
+  await writeFile(
+    hook,
+    `const Module = require('node:module');
+    const resolve = Module._resolveFilename;
+    Module._resolveFilename = function (name, ...rest) {
+      if (!Module.isBuiltin(name) && !/^[./]/.test(name))
+        require('node:fs').appendFileSync(${JSON.stringify(asked)}, name + '\\n');
+      return resolve.call(this, name, ...rest);
+    };`,
+  );
   const start = (...args: string[]) =>
-    startRunbook(folder, [], { env, through: () => ['npx', 'runbook', ...args] });
+    startRunbook(folder, [], {
+      env: { ...env, NODE_OPTIONS: `--require ${hook}` },
+      through: () => ['node_modules/.bin/runbook', ...args],
+    });
   const run = async (...args: string[]) => {
     const result = await start(...args).ended;
     expect(result.exitCode, result.stderr).toBe(0);
     return result.stdout;
   };
   await run('new', 'Greet', '--dir', 'runbooks');
-  await run('validate', 'runbooks/Greet.md', '-e', 'GREETING=hello');
+  await run('validate', 'runbooks/*.md', '-e', 'GREETING=hello');
   expect(await run('execute', 'runbooks/Greet.md', '-e', 'GREETING=hello')).toBe('hello from Greet\n');
   expect(await read(path.join(folder.path, 'runbooks', 'Greet.md'))).toContain('| Exit Code: 0');
 
@@ -105,6 +122,9 @@ it('installs from its tarball without a network, and works', async () => {
     expect(parts.length).toBeGreaterThan(1);
     for (const part of parts) expect((await fetch(new URL(part, url + place))).status, part).toBe(200);
   }
+  for (const args of [['list'], ['doctor'], ['config', 'list'], ['runs', 'list'], ['audit', 'verify']])
+    await run(...args);
+  expect(await read(asked)).toBe('');
 });
 
 it('publint finds nothing wrong with it but what we mean', async () => {
