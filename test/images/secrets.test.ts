@@ -76,38 +76,49 @@ describe('a script that looks at the processes of the server', () => {
 });
 
 describe('a script that waits for processes that the engine starts in the container', () => {
-  /** The health check, and the program, as `docker exec` starts them: with the environment of the container. */
-  async function watched(container: Container): Promise<string> {
+  /**
+   * The health check, and the program, as `docker exec` starts them: with the environment of the container.
+   *
+   * @param times at most so often; less, where the script has found something
+   */
+  async function watched(container: Container, times: number): Promise<string> {
     const { server, bearer } = await serve(container);
     const answer = await fetch(`${server.url}/api/runbooks/Watch.md/execute`, {
       method: 'POST',
       headers: { authorization: `Bearer ${bearer}` },
     });
     let text = '';
-    const decoder = new TextDecoder();
-    for await (const chunk of answer.body!) {
-      const isFirst = !text.includes('watching');
-      text += decoder.decode(chunk);
-      if (!isFirst || !text.includes('watching')) continue;
-      for (let times = 0; times < 15; times++) {
-        const check = container.config.Healthcheck.Test.slice(1);
-        expect(container.exec(server, check, { JWT_SECRET }).exitCode).toBe(0);
-        const version = container.exec(server, ['/usr/local/bin/runbook', '--version'], { JWT_SECRET });
-        expect(version.exitCode).toBe(0);
-      }
-      writeFileSync(path.join(container.root, 'tmp/enough'), '');
+    const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
+    const more = async (): Promise<boolean> => {
+      const { value, done } = await reader.read();
+      text += value ?? '';
+      return !done;
+    };
+    while (!text.includes('watching')) await more();
+    const rest = (async () => {
+      while (await more());
+    })();
+    for (let time = 0; time < times && !text.includes('SECRET'); time++) {
+      const check = container.config.Healthcheck.Test.slice(1);
+      expect(container.exec(server, check, { JWT_SECRET }).exitCode).toBe(0);
+      const version = container.exec(server, ['/usr/local/bin/runbook', '--version'], { JWT_SECRET });
+      expect(version.exitCode).toBe(0);
+      // What the script has said meanwhile.
+      await new Promise((resolve) => setTimeout(resolve, 1));
     }
+    writeFileSync(path.join(container.root, 'tmp/enough'), '');
+    await rest;
     return text;
   }
 
   it('finds no secret in them', async (context) => {
-    expect(await watched(makeContainer(context, 'runbook'))).toContain('nothing found');
+    expect(await watched(makeContainer(context, 'runbook'), 30)).toContain('nothing found');
   });
 
   it('finds it where their executables can be read', async (context) => {
     const container = makeContainer(context, 'runbook');
     // The server itself and its first process stay as they are.
     for (const name of ['curl', 'sh']) chmodSync(path.join(container.root, 'usr/lib/runbook', name), 0o755);
-    expect(await watched(container)).toMatch(/SECRET in (?:curl|healthcheck|runbook)/);
+    expect(await watched(container, 500)).toMatch(/SECRET in (?:curl|healthcheck|runbook)/);
   });
 });
