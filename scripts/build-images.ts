@@ -11,6 +11,8 @@ if (hasDocker()) {
 } else {
   const storage = path.join(folder, 'storage');
   buildWithBuildah(storage, builtAt);
+  // Those of earlier builds, which have no name any more.
+  run('buildah', [...storageOptions(storage), 'rmi', '--prune']);
   const command = ['buildah', ...storageOptions(storage)].join(' ');
   console.log(`\nThe images are in a storage of their own:\n${command} images`);
 }
