@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/env sh
 // 2>/dev/null; [ "$1" = execute ] && exec node --max-semi-space-size=2 -- "$0" "$@"; exec node -- "$0" "$@"
 // To the shell, the line above is all there is. Without its `--`, Node takes our --env-file for its own: it ends with
 // exit code 9 where that file is not there, and obeys a NODE_OPTIONS that stands in it. The size (in MiB) has what was

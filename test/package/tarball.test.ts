@@ -127,18 +127,14 @@ it('installs from its tarball without a network, and works', async () => {
   expect(await read(asked)).toBe('');
 });
 
-it('publint finds nothing wrong with it but what we mean', async () => {
+it('publint finds nothing wrong with it', () => {
   const { status, stdout } = spawnSync('npx', ['publint', 'run', packed, '--strict'], {
     cwd: root,
     encoding: 'utf8',
     env: { ...process.env, NO_COLOR: '1' },
   });
-  // It knows no shebang line but that of env, which costs a millisecond at each start; ours is that of sh.
-  expect(stdout).toMatch(
-    /Linting\.\.\.\nErrors:\n1\. pkg\.bin\.runbook is bin\/runbook\.js but the file is not executable\..*\n*$/,
-  );
-  expect(status).toBe(1);
-  expect(await read(path.join(root, 'bin', 'runbook.js'))).toMatch(/^#!\/bin\/sh\n/);
+  expect(stdout).toContain('All good!');
+  expect(status).toBe(0);
 });
 
 it('can be installed for everybody, completes, says what works, and goes without a trace', async () => {
