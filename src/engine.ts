@@ -19,6 +19,7 @@ import type { ExecutionSettings } from './settings/execution.ts';
 import type { AuditTrail } from './store/audit.ts';
 import { runStarted, type AuditedRun } from './store/audit-runs.ts';
 import { nameOfFile, readDocument, type Parse, type RunbookDocument } from './store/document.ts';
+import { runFolder } from './store/runs.ts';
 
 /** What the engine knows of the world outside the document. */
 export interface Deps {
@@ -298,6 +299,7 @@ function runInput(
     call: request.server?.call,
     sandbox,
     ownSecrets: deps.ownSecrets,
+    keepFolder: path.join(runFolder(settings.STATE_DIR, runId), 'outputs'),
     usersFolder: path.join(settings.STATE_DIR, 'users'),
     hide: settings.SANDBOX_HIDE,
     overlapFolder: rejectsOverlap ? path.join(settings.STATE_DIR, 'overlap') : undefined,

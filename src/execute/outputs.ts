@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { copyFile, mkdir, open, readdir, rename, unlink, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
+import { makeFolders } from '../disk.ts';
 import { messageOf, systemCode } from '../errors.ts';
 import { oneLine } from '../one-line.ts';
 import type { NoticeEvent } from './events.ts';
@@ -21,6 +22,8 @@ interface Copying {
   files: number;
   bytes: number;
   readonly device: number;
+  /** How often something could not be put where it belongs, though the script had left it as it should be. */
+  failures: number;
   readonly notices: NoticeEvent[];
 }
 
@@ -29,38 +32,88 @@ interface Copying {
  * The script chose what stands there, so nothing is taken on trust: no link is followed on either side, only
  * regular files with one name are copied, and each folder is held open while its entries are looked up in it.
  *
+ * What cannot be put there is kept in another folder, for with the workspace it would be gone.
+ *
+ * @param keepFolder that other folder; it is made when it is needed
  * @returns a notice for each thing that was not copied, and why
  */
 export async function collectOutputs(
   outputs: readonly string[],
   workspace: string,
   runbookFolder: string,
+  keepFolder: string,
 ): Promise<NoticeEvent[]> {
   if (outputs.length === 0) return [];
   const from = await openFolder(workspace).catch(() => undefined);
   const to = await openFolder(runbookFolder).catch(() => undefined);
-  const refuseAll = (why: string): NoticeEvent[] => outputs.map((output) => refusal(output, why));
   try {
-    if (!from) return refuseAll('the script took its working directory away');
-    if (!to) return refuseAll("the runbook's folder is gone, or may not be read by this user");
-    return await collectAll(outputs, from, to);
+    if (!from) {
+      return outputs.map((output) => refusal(output, 'the script took its working directory away'));
+    }
+    const notices: NoticeEvent[] = [];
+    for (const output of outputs) notices.push(...(await collectOutput(output, from, to, keepFolder)));
+    return notices;
   } finally {
     await from?.handle.close();
     await to?.handle.close();
   }
 }
 
-async function collectAll(outputs: readonly string[], from: Folder, to: Folder): Promise<NoticeEvent[]> {
+async function collectOutput(
+  output: string,
+  from: Folder,
+  to: Folder | undefined,
+  keepFolder: string,
+): Promise<NoticeEvent[]> {
   const notices: NoticeEvent[] = [];
-  const copying: Copying = { files: 0, bytes: 0, device: (await from.handle.stat()).dev, notices };
-  for (const output of outputs) {
+  const copying: Copying = {
+    files: 0,
+    bytes: 0,
+    failures: 0,
+    device: (await from.handle.stat()).dev,
+    notices,
+  };
+  try {
+    if (to) await collect(output.split('/'), from, to, output, 0, copying);
+    else {
+      copying.failures++;
+      throw new Error("the runbook's folder is gone, or may not be read by this user");
+    }
+  } catch (error) {
+    if (error === NOT_WRITTEN) return [absence(output)];
+    notices.push(refusal(output, reasonOf(error)));
+  }
+  if (copying.failures > 0 && (await keep(output, from, keepFolder)))
+    notices.push(keptNotice(output, keepFolder));
+  return notices;
+}
+
+/** @returns whether anything of it could be kept */
+async function keep(output: string, from: Folder, keepFolder: string): Promise<boolean> {
+  const copying = { files: 0, bytes: 0, failures: 0, device: (await from.handle.stat()).dev, notices: [] };
+  try {
+    await makeFolders(keepFolder);
+    const to = await openFolder(keepFolder);
     try {
       await collect(output.split('/'), from, to, output, 0, copying);
-    } catch (error) {
-      notices.push(error === NOT_WRITTEN ? absence(output) : refusal(output, reasonOf(error)));
+    } finally {
+      await to.handle.close();
     }
+    return copying.files > copying.failures;
+  } catch {
+    return false;
   }
-  return notices;
+}
+
+/** Whoever called over HTTP shall see no path of this host. */
+function keptNotice(output: string, keepFolder: string): NoticeEvent {
+  const place = keepFolder.split(path.sep).slice(-3).join('/');
+  return {
+    type: 'notice',
+    severity: 'warning',
+    code: 'files/output-kept',
+    message: `Output ${oneLine(output)} is kept with the record of the run: STATE_DIR/${place}/${oneLine(output)}`,
+  };
 }
 
 function refusal(output: string, reason: string): NoticeEvent {
@@ -114,7 +167,7 @@ async function collect(
   if (name === undefined) return;
   if (depth > MAX_DEPTH) throw new Error(`it is nested deeper than ${MAX_DEPTH} folders`);
   if (rest.length === 0) return copyEntry(name, from, to, shown, depth, copying);
-  await inFolder(name, from, to, (source, target) =>
+  await inFolder(name, from, to, copying, (source, target) =>
     collect(rest, source, target, shown, depth + 1, copying),
   );
 }
@@ -127,14 +180,12 @@ async function inFolder(
   name: string,
   from: Folder,
   to: Folder,
+  copying: Copying,
   work: (source: Folder, target: Folder) => Promise<void>,
 ): Promise<void> {
   const source = await openFolder(entryOf(from, name)).catch(unwritten);
   try {
-    await mkdir(entryOf(to, name)).catch((error: unknown) => {
-      if (systemCode(error) !== 'EEXIST') throw error;
-    });
-    const target = await openFolder(entryOf(to, name));
+    const target = await makeTarget(entryOf(to, name)).catch((error: unknown) => failed(copying, error));
     try {
       await work(source, target);
     } finally {
@@ -143,6 +194,18 @@ async function inFolder(
   } finally {
     await source.handle.close();
   }
+}
+
+async function makeTarget(folder: string): Promise<Folder> {
+  await mkdir(folder).catch((error: unknown) => {
+    if (systemCode(error) !== 'EEXIST') throw error;
+  });
+  return openFolder(folder);
+}
+
+function failed(copying: Copying, error: unknown): never {
+  copying.failures++;
+  throw error;
 }
 
 async function copyEntry(
@@ -157,7 +220,7 @@ async function copyEntry(
   try {
     const info = await source.stat();
     if (info.isDirectory()) {
-      await inFolder(name, from, to, (folder, target) =>
+      await inFolder(name, from, to, copying, (folder, target) =>
         copyFolder(folder, target, shown, depth + 1, copying),
       );
       return;
@@ -169,7 +232,10 @@ async function copyEntry(
     copying.bytes += info.size;
     if (copying.bytes > MAX_TOTAL_BYTES)
       throw new Error(`the outputs are larger than ${MAX_TOTAL_BYTES} bytes`);
-    await replaceFile(source, entryOf(from, name), to, name, (info.mode & 0o100) === 0 ? 0o644 : 0o755);
+    const mode = (info.mode & 0o100) === 0 ? 0o644 : 0o755;
+    await replaceFile(source, entryOf(from, name), to, name, mode).catch((error: unknown) =>
+      failed(copying, error),
+    );
   } finally {
     await source.close();
   }

@@ -32,6 +32,8 @@ export interface RunInput {
   readonly sandbox: Sandbox;
   /** The runner's own secrets and state, which no script may see. */
   readonly ownSecrets: readonly string[];
+  /** Where outputs go that cannot be put beside the document; with the record of the run. */
+  readonly keepFolder: string;
   /** Where it is kept which run has which of SANDBOX_USERS. */
   readonly usersFolder: string;
   /** SANDBOX_HIDE. */
@@ -125,7 +127,7 @@ async function* runInWorkspace(input: RunInput, user: ScriptUser | undefined): R
     if (process.exitCode === 0 && process.ending === 'exited' && runbook.outputs.length > 0) {
       const { collectOutputs } = await import('./outputs.ts');
       const outputs = runbook.outputs.map((output) => output.path);
-      yield* await collectOutputs(outputs, workspace.directory, folder);
+      yield* await collectOutputs(outputs, workspace.directory, folder, input.keepFolder);
     }
     const { results, notices } = await readResults(workspace.outputFile, secrets);
     yield* notices;

@@ -398,7 +398,9 @@ async function sizeOf(folder: string): Promise<{ bytes: number; changedMs: numbe
   try {
     const { mtimeMs } = await stat(path.join(folder, RECORD));
     const files = await Promise.all(
-      (await readdir(folder)).map((name) => stat(path.join(folder, name)).catch(() => undefined)),
+      (await readdir(folder, { recursive: true })).map((name) =>
+        stat(path.join(folder, name)).catch(() => undefined),
+      ),
     );
     const FOLDER_BYTES = 4096;
     const bytes = files.reduce((sum, info) => sum + (info ? info.blocks * 512 : 0), FOLDER_BYTES);

@@ -35,6 +35,7 @@ const cases: Readonly<Record<string, Case>> = {
   'env/short-secret': { environment: 'A_TOKEN: Short' },
   'env/control-characters': { environment: 'NOTE: Any text' },
   'files/output-refused': { files: 'Output: report.txt' },
+  'files/output-kept': { files: 'Output: report.txt' },
   'run/not-confirmed': { execution: 'confirm: It cannot be undone', isRemedy: true },
   'run/recursion-depth': { exitCode: 125 },
   'run/recursion': { exitCode: 125 },

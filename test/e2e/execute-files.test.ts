@@ -368,3 +368,25 @@ describe('RUNBOOK_OUTPUT', () => {
     ]);
   });
 });
+
+it('an output is not lost where the folder of the document is read-only', async (context) => {
+  needs(context, 'ordinary user');
+  const folder = await makeFolder();
+  const file = await writeRunbook(folder, 'Doc', {
+    files: 'Output: [made, one.txt]',
+    script: 'mkdir made; echo deep > made/two.txt; echo precious > one.txt',
+  });
+  // The documents are root's, or nobody's to write for whoever else runs the tests.
+  if (process.getuid?.() !== 0) await chmod(folder.path, 0o555);
+  const { exitCode, stderr } = await runbook(folder, ['execute', file], { through: asOrdinaryUser });
+  if (process.getuid?.() !== 0) await chmod(folder.path, 0o755);
+  expect(exitCode, stderr).toBe(0);
+  const [id = ''] = /[0-9a-f]{8}-[0-9a-f-]{27}/.exec(stderr) ?? [];
+  expect(stderr).toContain('Output one.txt was not copied: permission denied');
+  expect(stderr).toContain(
+    `Output one.txt is kept with the record of the run: STATE_DIR/runs/${id}/outputs/one.txt`,
+  );
+  const kept = path.join(folder.state, 'runs', id, 'outputs');
+  expect(await read(path.join(kept, 'one.txt'))).toBe('precious\n');
+  expect(await read(path.join(kept, 'made', 'two.txt'))).toBe('deep\n');
+});

@@ -35,8 +35,12 @@ beforeEach(async () => {
 
 afterEach(() => rm(root, { recursive: true }));
 
+function kept(): string {
+  return path.join(root, 'state', 'runs', 'id', 'outputs');
+}
+
 async function collect(...outputs: string[]): Promise<string[]> {
-  return (await collectOutputs(outputs, workspace, target)).map(({ message }) => message);
+  return (await collectOutputs(outputs, workspace, target, kept())).map(({ message }) => message);
 }
 
 async function left(name: string, content = name): Promise<string> {
@@ -138,7 +142,9 @@ it('refuses a way that leads through a link, on either side', async () => {
     'Output from/file was not copied: a link or a file stands where a folder was expected',
     'Output from was not copied: a link stands in its place',
     'Output to/file was not copied: a link or a file stands where a folder was expected',
+    'Output to/file is kept with the record of the run: STATE_DIR/runs/id/outputs/to/file',
     'Output to was not copied: a link or a file stands where a folder was expected',
+    'Output to is kept with the record of the run: STATE_DIR/runs/id/outputs/to',
   ]);
   expect(await readFile(path.join(elsewhere, 'file'), 'utf8')).toBe('elsewhere');
 });
@@ -183,7 +189,9 @@ it('does not mix files and folders up', async () => {
   await writeFile(path.join(target, 'folder'), 'a file');
   expect(await collect('file', 'folder')).toEqual([
     'Output file was not copied: a folder of that name stands beside the runbook',
+    'Output file is kept with the record of the run: STATE_DIR/runs/id/outputs/file',
     'Output folder was not copied: a link or a file stands where a folder was expected',
+    'Output folder is kept with the record of the run: STATE_DIR/runs/id/outputs/folder',
   ]);
   expect(await arrived('folder')).toBe('a file');
   expect((await readdir(target)).toSorted()).toEqual(['file', 'folder']);
@@ -200,15 +208,49 @@ it('stops at a depth that nobody means', async () => {
 
 it('says so where the workspace or the folder of the document is gone', async () => {
   await left('a');
-  expect(await collectOutputs(['a'], path.join(root, 'gone'), target)).toMatchObject([
+  expect(await collectOutputs(['a'], path.join(root, 'gone'), target, kept())).toMatchObject([
     { severity: 'warning', message: 'Output a was not copied: the script took its working directory away' },
   ]);
-  expect(await collectOutputs(['a'], workspace, path.join(root, 'gone'))).toMatchObject([
+  expect(await collectOutputs(['a'], workspace, path.join(root, 'gone'), kept())).toMatchObject([
     {
       severity: 'warning',
       message: "Output a was not copied: the runbook's folder is gone, or may not be read by this user",
     },
+    { code: 'files/output-kept' },
   ]);
+  expect(await readFile(path.join(kept(), 'a'), 'utf8')).toBe('a');
+});
+
+it('keeps elsewhere, whole, what cannot be put where it belongs', async () => {
+  await left('out/near');
+  await left('out/deep/far');
+  await left('single');
+  await left('fine');
+  await symlink('/etc/passwd', path.join(workspace, 'out', 'link'));
+  // Something that is in the way for root, too.
+  await mkdir(path.join(target, 'out', 'near'), { recursive: true });
+  await writeFile(path.join(target, 'out', 'near', 'x'), '');
+  await mkdir(path.join(target, 'single'));
+  await writeFile(path.join(target, 'single', 'x'), '');
+  expect(await collect('out', 'single', 'fine')).toEqual([
+    'Output out/link was not copied: a link stands in its place',
+    'Output out/near was not copied: a folder of that name stands beside the runbook',
+    'Output out is kept with the record of the run: STATE_DIR/runs/id/outputs/out',
+    'Output single was not copied: a folder of that name stands beside the runbook',
+    'Output single is kept with the record of the run: STATE_DIR/runs/id/outputs/single',
+  ]);
+  expect(await readdir(path.join(kept(), 'out'), { recursive: true })).toHaveLength(3);
+  for (const name of ['out/near', 'out/deep/far', 'single'])
+    expect(await readFile(path.join(kept(), name), 'utf8')).toBe(name);
+  expect(await readdir(kept())).not.toContain('fine');
+  expect(await arrived('fine')).toBe('fine');
+  expect(await arrived('out/deep/far')).toBe('out/deep/far');
+});
+
+it('keeps nothing of what the script should not have left', async () => {
+  await symlink('/etc/passwd', path.join(workspace, 'a'));
+  expect(await collect('a')).toEqual(['Output a was not copied: a link stands in its place']);
+  await expect(readdir(kept())).rejects.toThrow('ENOENT');
 });
 
 it('never brings a secret back while something swaps links in and out', async (context) => {
@@ -233,7 +275,7 @@ it('never brings a secret back while something swaps links in and out', async (c
   const swaps = [swap('out'), swap('single')];
   const found = new Set<string>();
   for (let round = 0; round < 150; round++) {
-    await collectOutputs(['out/file', 'single'], workspace, target);
+    await collectOutputs(['out/file', 'single'], workspace, target, kept());
     for (const name of ['out/file', 'single']) found.add(await arrived(name).catch(() => 'nothing'));
   }
   over.abort();
