@@ -16,7 +16,7 @@ it('the commands of docs/operate.md do what the page says', async () => {
   await writeFile(secret, SECRET, { mode: 0o600 });
   const { server } = await serve();
   const instead = { '/etc/runbook/secrets/jwt': secret, 'http://localhost:8083': server.url };
-  await shell.run(page.block('runbook token issue'), { instead });
+  await shell.run(page.block('/etc/runbook/secrets/jwt'), { instead });
   const looked = await shell.run(page.block('ServiceIsSlow'));
   expect(looked.stdout).toMatch(/All is well\n[^]*Denials in the last 1440 minutes: 0[^]*all is well\n$/);
   const shown = await shell.run(page.block('runbook show'));
@@ -24,6 +24,11 @@ it('the commands of docs/operate.md do what the page says', async () => {
     /Required claims:\n {2}roles: admin, sre\n[^]*Dry run: nothing was run or written/,
   );
   expect((await server.call('/healthz')).json()['mode']).toBe('active');
+
+  const own = await shell.run(page.block('own-secret'), {
+    instead: { 'http://localhost:8083': server.url },
+  });
+  expect(own.stdout).toContain('takes work');
 
   const first = await shell.run(page.block('HEAD=none'));
   expect(first.stdout).toContain('The first backup');
