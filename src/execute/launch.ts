@@ -58,7 +58,7 @@ function launchAlone(
     signal,
     killAll: () => {
       signal('SIGKILL');
-      return user ? user.killAll() : Promise.resolve();
+      return user ? user.killAll().then(() => undefined) : Promise.resolve();
     },
   };
 }

@@ -67,8 +67,7 @@ export async function* runProcess(
     return { exitCode, ending, durationMs, wasHeldOpen: queue.wasHeldOpen(), lastErrors: queue.lastErrors() };
   } finally {
     // What the script left behind goes now; only then may anybody look at what it wrote.
-    await launched.killAll();
-    queue.close();
+    await launched.killAll().finally(queue.close);
     await exit.catch(() => undefined);
     stop.dispose();
   }

@@ -11,7 +11,7 @@ import { sandboxed, sandboxHints, type Sandbox, type SandboxInput } from './sand
 import { NotReached, runProcess, type ProcessOptions, type ProcessResult } from './process.ts';
 import { redacted, secretsOf } from './redacted.ts';
 import { readResults } from './results.ts';
-import { endUser, takeScriptUser, type ScriptUser } from './script-users.ts';
+import { takeLeftUser, takeScriptUser, type ScriptUser } from './script-users.ts';
 import type { GivenValue } from './values.ts';
 import { makeWorkspace, workspaceParent, type Workspace } from './workspace.ts';
 
@@ -92,7 +92,8 @@ async function* runAsUser(input: RunInput): Running {
   try {
     return yield* runInWorkspace(input, user);
   } finally {
-    await user.release();
+    // Where something of the script lives on, nobody else becomes this user.
+    if (await user.killAll()) await user.release();
   }
 }
 
@@ -101,7 +102,7 @@ async function* runInWorkspace(input: RunInput, user: ScriptUser | undefined): R
   const folder = path.dirname(input.file);
   const workspace = await makeWorkspace({
     user,
-    endUser: (id) => endLeftUser(input, id),
+    takeLeftUser: (id) => leftUser(input, id),
     parent: input.executionFolder,
     runbook,
     runbookFolder: folder,
@@ -133,14 +134,18 @@ async function* runInWorkspace(input: RunInput, user: ScriptUser | undefined): R
     yield* notices;
     return finished(input, process, results);
   } finally {
-    // What cannot be removed now is a leftover for the next run; the script has run all the same.
-    await workspace.remove().catch(() => undefined);
+    // What cannot be removed now is a leftover for the next run; the script has run all the same. While something of it
+    // lives, it could lead whoever removes the workspace elsewhere.
+    if (!user || (await user.killAll())) await workspace.remove().catch(() => undefined);
   }
 }
 
 /** A run that was killed may have left a workspace and, in it, processes of its user. */
-async function endLeftUser({ sandbox, usersFolder, runId }: RunInput, id: number): Promise<void> {
-  if (sandbox.users) await endUser(sandbox.users, id, usersFolder, runId);
+async function leftUser(
+  { sandbox, usersFolder, runId }: RunInput,
+  id: number,
+): Promise<ScriptUser | undefined> {
+  return sandbox.users && takeLeftUser(sandbox.users, id, usersFolder, runId);
 }
 
 /** The host may have changed since the sandbox was planned or probed; nothing has run, so it is tried once more. */

@@ -1,8 +1,7 @@
-import { spawn } from 'node:child_process';
 import { lchownSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { makeFolders } from '../disk.ts';
-import { messageOf, RunbookError } from '../errors.ts';
+import { RunbookError } from '../errors.ts';
 import { takeSoleLease } from '../lease.ts';
 
 /** The users that scripts run as in the process sandbox, by their numbers (SANDBOX_USERS); nobody else has them. */
@@ -14,8 +13,8 @@ export interface UserRange {
 /** A user that one run has for itself. Its group has the same number. */
 export interface ScriptUser {
   readonly id: number;
-  /** Kills every process of this user; resolves when none is left. */
-  readonly killAll: () => Promise<void>;
+  /** Kills every process of this user. @returns whether none is left */
+  readonly killAll: () => Promise<boolean>;
   readonly release: () => Promise<void>;
 }
 
@@ -69,31 +68,36 @@ export async function takeScriptUser(users: UserRange, folder: string, runId: st
     if (user) return user;
   }
   throw unusable(
-    `all ${count} are taken by other runs`,
+    `all ${count} are taken by other runs, or have processes that cannot be ended`,
     'Wait for one to end, or give more of them (MAX_CONCURRENT_RUNS says how many a server may need).',
   );
 }
 
 let taken = 0;
 
-async function takeUser(id: number, folder: string, runId: string): Promise<ScriptUser | undefined> {
+/** One that still has processes which cannot be ended is nobody's. */
+async function takeUser(id: number, folder: string, name: string): Promise<ScriptUser | undefined> {
   const own = path.join(folder, String(id));
   await makeFolders(own);
-  const lease = await takeSoleLease(own, runId);
+  const lease = await takeSoleLease(own, name);
   if (!lease) return undefined;
-  try {
-    await killAllOf(id);
-  } catch (error) {
-    await lease.release();
-    throw unusable(messageOf(error), 'The program setpriv (package util-linux) must be on PATH.');
-  }
-  return { id, killAll: () => killAllOf(id), release: lease.release };
+  if (await killAllOf(id)) return { id, killAll: () => killAllOf(id), release: lease.release };
+  await lease.release();
+  return undefined;
 }
 
-/** Kills what a run that nobody waits for any more may have left; whoever has the user now has done so already. */
-export async function endUser(users: UserRange, id: number, folder: string, runId: string): Promise<void> {
-  if (id < users.first || id > users.last) return;
-  await (await takeUser(id, folder, `${runId}-end`))?.release();
+/**
+ * Takes the user of a run that nobody waits for any more, so that nobody is that user while the leftovers are removed.
+ *
+ * @returns undefined where another run is that user now
+ */
+export async function takeLeftUser(
+  { first, last }: UserRange,
+  id: number,
+  folder: string,
+  runId: string,
+): Promise<ScriptUser | undefined> {
+  return id < first || id > last ? undefined : takeUser(id, folder, `${runId}-left`);
 }
 
 /** The command, run as that user, who can gain nothing by it. */
@@ -103,36 +107,44 @@ export function asUser(id: number, command: readonly [string, ...string[]]): rea
 }
 
 /**
- * As that user itself, for then the system finds them all, whatever session or group they are in, in one step that
- * nobody can fork away from. The dying take a moment.
+ * By the runner itself, for whatever runs as that user can be read, stopped and killed by the script. Whoever forks in the
+ * meantime is found in the next round.
+ *
+ * @returns whether none is left
  */
-async function killAllOf(id: number): Promise<void> {
-  const [program, ...args] = asUser(id, ['/bin/sh', '-c', 'kill -KILL -1 2>/dev/null || true']);
-  await new Promise<void>((resolve, reject) => {
-    const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
-    let said = '';
-    child.stderr?.on('data', (chunk: Uint8Array) => (said += String(chunk)));
-    child.once('error', reject);
-    child.once('close', (code) => {
-      if (code === 0) resolve();
-      else reject(new Error(said.trim() || `setpriv ended with ${code}`));
-    });
-  });
-  for (let waitedMs = 0; isAlive(id) && waitedMs < DYING_MS; waitedMs += PAUSE_MS)
+async function killAllOf(id: number): Promise<boolean> {
+  for (let waitedMs = 0; waitedMs < DYING_MS; waitedMs += PAUSE_MS) {
+    const living = processesOf(id);
+    if (living.length === 0) return true;
+    for (const pid of living) signal(pid);
+    // At once again, to be faster than what forks.
+    for (const pid of processesOf(id)) signal(pid);
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+  }
+  return false;
 }
 
-const DYING_MS = 2000;
+const DYING_MS = 5000;
 const PAUSE_MS = 2;
 
+function signal(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended by itself.
+  }
+}
+
 /** The dead count no more, though nobody may have taken leave of them: a container may have no init that does. */
-function isAlive(id: number): boolean {
-  return readdirSync('/proc').some((name) => {
+function processesOf(id: number): number[] {
+  const mine = new RegExp(String.raw`^Uid:.*\b${id}\b`, 'm');
+  return readdirSync('/proc').flatMap((name) => {
+    if (!/^\d+$/.test(name)) return [];
     try {
-      if (!/^\d+$/.test(name) || statSync(`/proc/${name}`).uid !== id) return false;
-      return !/^State:\s*[ZX]/m.test(readFileSync(`/proc/${name}/status`, 'latin1'));
+      const status = readFileSync(`/proc/${name}/status`, 'latin1');
+      return mine.test(status) && !/^State:\s*[ZX]/m.test(status) ? [Number(name)] : [];
     } catch {
-      return false;
+      return [];
     }
   });
 }

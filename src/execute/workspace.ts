@@ -50,8 +50,8 @@ export interface WorkspaceInput {
   readonly linksHome: boolean;
   /** Whose the script's folders shall be; undefined where the script runs as the runner does. */
   readonly user: ScriptUser | undefined;
-  /** Ends what a leftover's user still runs, so that nobody is in there while it is removed. */
-  readonly endUser: (id: number) => Promise<void>;
+  /** Sees to it that nobody is the user of a leftover while that is removed; undefined where somebody may be. */
+  readonly takeLeftUser: (id: number) => Promise<ScriptUser | undefined>;
 }
 
 /**
@@ -61,7 +61,9 @@ export interface WorkspaceInput {
  */
 export async function makeWorkspace(input: WorkspaceInput): Promise<Workspace> {
   const parent = await realpath(workspaceParent(input.parent)).catch(() => workspaceParent(input.parent));
-  const cleaning = removeLeftovers(parent, input.endUser);
+  const cleaning = removeLeftovers(parent, input);
+  // The script may have been given the user of a leftover, and must not be there while that is removed.
+  if (input.user) await cleaning;
   const { root, lease } = await makeRoot(parent);
   const workspace: Workspace = {
     root,
@@ -134,7 +136,10 @@ async function makeRoot(parent: string): Promise<{ root: string; lease: Lease }>
  * A run that was killed could not clean up; its lease tells that nobody is in there any more. What has no lease is
  * none of ours, whatever it is called, unless it is empty and named after a process that is gone.
  */
-async function removeLeftovers(parent: string, endUser: WorkspaceInput['endUser']): Promise<void> {
+async function removeLeftovers(
+  parent: string,
+  input: Pick<WorkspaceInput, 'user' | 'takeLeftUser'>,
+): Promise<void> {
   const names = await readdir(parent).catch(() => []);
   for (const name of names.filter((candidate) => OURS.test(candidate))) {
     const root = path.join(parent, name);
@@ -142,17 +147,25 @@ async function removeLeftovers(parent: string, endUser: WorkspaceInput['endUser'
     const info = await lstat(root).catch(() => undefined);
     const isOurs = info?.isDirectory() && (process.getuid === undefined || info.uid === process.getuid());
     if (!isOurs) continue;
-    if (await isAbandoned(path.join(root, LEASE))) {
-      await endUserOf(root, endUser)
-        .then(() => removeRoot(root))
-        .catch(() => undefined);
-    } else if (isOfNobody(name)) await removeUnmade(root).catch(() => undefined);
+    if (await isAbandoned(path.join(root, LEASE))) await removeAbandoned(root, input).catch(() => undefined);
+    else if (isOfNobody(name)) await removeUnmade(root).catch(() => undefined);
   }
 }
 
-async function endUserOf(root: string, endUser: WorkspaceInput['endUser']): Promise<void> {
-  const info = await lstat(path.join(root, 'workspace')).catch(() => undefined);
-  if (info && info.uid !== process.getuid?.()) await endUser(info.uid);
+async function removeAbandoned(
+  root: string,
+  { user, takeLeftUser }: Pick<WorkspaceInput, 'user' | 'takeLeftUser'>,
+): Promise<void> {
+  const uid = (await lstat(path.join(root, 'workspace')).catch(() => undefined))?.uid;
+  // The runner's own, or that of the run which is about to begin, and has not.
+  if (uid === undefined || uid === process.getuid?.() || uid === user?.id) return removeRoot(root);
+  const left = await takeLeftUser(uid);
+  if (!left) return undefined;
+  try {
+    await removeRoot(root);
+  } finally {
+    await left.release();
+  }
 }
 
 function isOfNobody(name: string): boolean {

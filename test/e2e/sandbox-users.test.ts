@@ -50,6 +50,19 @@ it('a script is a user of its own, without any right of the runner', async (cont
   expect(await workspacesOf(folder)).toEqual([]);
 });
 
+it('nothing that is started beside a script as its user has the environment of the runner', async (context) => {
+  const { folder, env } = await users(context, 1);
+  const file = await writeRunbook(folder, 'Doc', {
+    script: `setsid sh -c 'while :; do for each in /proc/[0-9]*; do
+      grep -qa the-runner-s-own $each/environ 2>/dev/null && echo seen >> ${folder.temporary}/seen; done; done' > /dev/null 2>&1 &`,
+  });
+  for (let round = 0; round < 4; round++)
+    await runbook(folder, ['execute', file], {
+      env: { ...env, JWT_SECRET: 'the-runner-s-own-secret-of-32-bytes' },
+    });
+  await expect(stat(path.join(folder.temporary, 'seen'))).rejects.toThrow('ENOENT');
+});
+
 it('inputs, outputs, results and pipes work as for the runner itself', async (context) => {
   const { folder, env } = await users(context);
   await mkdir(path.join(folder.path, 'in'));
@@ -89,6 +102,26 @@ it('nothing of a script outlives its run, whatever session it is in', async (con
   // Without a user of its own they do: the test can tell.
   await runbook(folder, ['execute', file], { env: { SANDBOX: 'process' } });
   expect(await countProcesses(mark)).toBe(2);
+});
+
+it.for(['KILL', 'STOP'])('what sends %s to whoever would end it is ended', async (signal, context) => {
+  const { folder, first, env } = await users(context, 1);
+  const mark = `fighter-${first}`;
+  onTestFinished(() => endProcesses(mark));
+  const file = await writeRunbook(folder, 'Doc', {
+    script: [
+      `setsid sh -c 'touch begun; while :; do kill -${signal} -1; done' ${mark} > /dev/null 2>&1 &`,
+      'until [ -e begun ]; do :; done',
+    ].join('\n'),
+  });
+  await runbook(folder, ['execute', file, '--timeout', '2s'], { env: { ...env, KILL_GRACE_SECONDS: '1' } });
+  expect(await countProcesses(mark)).toBe(0);
+  const next = await writeRunbook(folder, 'Next', { script: 'id -u' });
+  expect(await runbook(folder, ['execute', next], { env })).toMatchObject({
+    exitCode: 0,
+    stdout: `${first}\n`,
+  });
+  expect(await workspacesOf(folder)).toEqual([]);
 });
 
 it('runs that go on at once are different users, who cannot reach each other', async (context) => {
