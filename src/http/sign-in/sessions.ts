@@ -136,8 +136,8 @@ export function createSessions({ store, client, ttlMs, now }: SessionDeps): Sess
   }
 
   async function end(id: string): Promise<string | undefined> {
-    const value = (await store.get(sessionKey(id))) as Entry | Moved | undefined;
-    await store.remove(sessionKey(id));
+    // In one step, or a renewal could come in between, and its session would live on.
+    const value = (await store.take(sessionKey(id))) as Entry | Moved | undefined;
     if (value === undefined) return undefined;
     if ('movedTo' in value) return end(value.movedTo);
     const { refreshToken, idToken } = value;
