@@ -68,7 +68,7 @@ const OTHERS = new Set(
   [
     ['BUN_BE_BUN', 'BUN_INSPECT', 'BUN_OPTIONS', 'LD_PRELOAD'],
     ['BASE_IMAGE', 'BUILDER_IMAGE', 'RUNBOOK_BIN'],
-    ['API_URL', 'GITHUB_TOKEN', 'RUNBOOK_PACKAGE'],
+    ['API_URL', 'GITHUB_TOKEN', 'RUNBOOK_PACKAGE', 'TRAIL_KEY'],
   ].flat(),
 );
 

@@ -57,7 +57,7 @@ it('VerifyAuditTrail sees an end that was cut off, if it has the head that was k
   expect(kept.stdout).toContain('The head that was kept is on the chain');
   expect(kept.exitCode).toBe(0);
   const withoutKey = await desk.execute('VerifyAuditTrail', variables);
-  expect(withoutKey.stderr).toContain('The audit trail is kept with AUDIT_KEY');
+  expect(withoutKey.stderr).toContain('TRAIL_KEY is needed: this server has an AUDIT_KEY');
   expect(withoutKey.exitCode).toBe(1);
 
   await edit(await fileOf(server), (lines) => [...lines.slice(0, -3), '']);
