@@ -84,7 +84,9 @@ function linesAround(buffer: Buffer, at: number): string {
 /** Where the line begins that ends there. */
 function lineStart(text: string, end: number): number {
   if (end === 0) return 0;
-  return Math.max(text.lastIndexOf('\n', end - 1), text.lastIndexOf('\r', end - 1)) + 1;
+  const line = text.lastIndexOf('\n', end - 1) + 1;
+  // Only in that line: most texts have no CR at all, and to look for one further up takes as long as there is text.
+  return line + text.slice(line, end).lastIndexOf('\r') + 1;
 }
 
 const SECTION_LINE = sectionLine();
