@@ -64,7 +64,8 @@ export async function startService(
     ),
     `mount --bind ${state} ${state}`,
     ...(service.read_only ? ['mount -o remount,bind,ro /', `! touch ${own}/here 2>/dev/null`] : []),
-    `exec setpriv ${unprivileged.join(' ')} -- "$@"`,
+    // To change the user makes it forget with whom it shall end.
+    `exec setpriv ${unprivileged.join(' ')} --pdeathsig KILL -- "$@"`,
   ].join('\n');
   const server = await startServer(
     folder,
