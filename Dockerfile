@@ -24,8 +24,7 @@ RUN groupadd --gid 10001 runbook \
  && install -d /etc/runbook /opt/stage0/runbooks /usr/lib/runbook \
  && install -m 0111 /bin/dash /usr/lib/runbook/sh \
  && install -m 0111 /usr/bin/curl /usr/bin/tini /usr/lib/runbook/
-# Not by its own name: with another PATH nobody gets round /usr/local/bin/runbook.
-COPY --from=build --chmod=0111 /source/dist-binary/runbook /usr/lib/runbook/program
+COPY --from=build --chmod=0111 /source/dist-binary/runbook /usr/lib/runbook/runbook
 COPY --chmod=0755 image/healthcheck /usr/lib/runbook/healthcheck
 COPY --chmod=0755 image/runbook /usr/local/bin/runbook
 
