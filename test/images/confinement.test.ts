@@ -41,8 +41,11 @@ async function look(
   const settings = readSettings(authSettingNames, { env: { JWT_SECRET } });
   const { token } = await issueToken({ subject: 'mallory', roles: [] }, settings);
   const { text } = await server.call('/api/runbooks/Look.md/execute', token, {});
-  expect(text).toContain('data: looked');
-  return { server, text };
+  // Not the frames, which may part a line.
+  const [, done = ''] = /^event: done\ndata: (.*)$/m.exec(text) ?? [];
+  const { stdout } = JSON.parse(done) as { stdout: string };
+  expect(stdout).toContain('looked\n');
+  return { server, text: stdout };
 }
 
 it('has bubblewrap with what the samples allow, and keeps secrets in files from scripts', async (context) => {
