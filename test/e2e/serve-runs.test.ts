@@ -19,7 +19,8 @@ import { startServer, type Server } from './serve-rig.ts';
 function waiting(folder: Folder, more = ''): { script: string; letGo: () => Promise<void> } {
   const go = path.join(folder.path, 'go');
   return {
-    script: `echo ready\nwhile [ ! -e '${go}' ]; do sleep 0.02; done\n${more || 'echo gone'}`,
+    // It ends with the test's folder, too: where a server is killed its script goes on.
+    script: `echo ready\nwhile [ -d '${folder.path}' ] && [ ! -e '${go}' ]; do sleep 0.02; done\n${more || 'echo gone'}`,
     letGo: () => writeFile(go, ''),
   };
 }
